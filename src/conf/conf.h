@@ -1,0 +1,64 @@
+// The configuration: one YAML file and what it includes, read by libyaml, checked against
+// options.def and turned into this struct. Read by the supervisor and the command; roles get it
+// packed over their control channel and read no file.
+#ifndef CONF_CONF_H
+#define CONF_CONF_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "os/net.h"
+
+enum conf_protocol {
+    CONF_SMTP,
+    CONF_POP3,
+    CONF_PROTOCOLS,
+};
+const char *conf_protocol_name(enum conf_protocol protocol);
+
+struct conf_listen {
+    enum conf_protocol protocol;
+    struct net_address address;
+};
+
+enum conf_bare_newline { CONF_BARE_CONVERT, CONF_BARE_REFUSE };
+
+// The members come from options.def: OPTION(top, hostname, NAME, ...) is conf->hostname,
+// OPTION(limits, max_message, SIZE, ...) is conf->limits.max_message. Paths are absolute. Sizes are
+// octets, times milliseconds.
+#include "conf/conf_struct.h"
+
+// One complaint: "file:line:column: text", the source line, a mark, a hint.
+struct conf_problem {
+    struct str file;
+    unsigned line, column; // from 1; 0 = the file as a whole
+    struct str text;       // what is wrong
+    struct str hint;       // what to write; may be empty
+    struct str source;     // the line itself
+};
+
+struct conf_problems {
+    struct conf_problem *items;
+    size_t count;
+};
+
+// Reads and checks everything; all problems in one run. True: *conf is complete. All memory comes
+// from the arena.
+MUST_USE bool conf_load(struct str path, struct arena *arena, struct conf *conf,
+                        struct conf_problems *problems);
+// The problems as text for people.
+void conf_put_problems(struct buf *out, const struct conf_problems *problems);
+
+// The effective values as YAML, each with its place or "default" as a comment.
+void conf_show(struct buf *out, const struct conf *conf);
+void conf_schema(struct buf *out); // JSON Schema
+// All values but the places, for a role; and back. unpack checks again.
+void conf_pack(struct buf *out, const struct conf *conf);
+MUST_USE bool conf_unpack(struct str packed, struct arena *arena, struct conf *conf,
+                          struct err *err);
+
+// "%d/%u" with the file names of domain and local part (address_put_file_name) in their places.
+void conf_put_mailbox(struct buf *out, const struct conf *conf, struct str domain_name,
+                      struct str user_name);
+
+#endif

@@ -1,0 +1,39 @@
+// The envelope of a letter, and its encoding. It travels from the receiver's arena into the log,
+// and from there to postman and sender, always in this one form. Reader and writer stand together;
+// the reader is a door: it checks everything, whoever wrote it. Version byte first; unknown
+// versions are refused.
+#ifndef MAIL_ENVELOPE_H
+#define MAIL_ENVELOPE_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "mail/address.h"
+#include "mail/id.h"
+
+enum envelope_flags {
+    ENVELOPE_UTF8 = 1,      // MAIL said SMTPUTF8
+    ENVELOPE_8BITMIME = 2,  // MAIL said BODY=8BITMIME
+    ENVELOPE_SUBMITTED = 4, // came from a user who logged in (may be completed)
+};
+
+struct envelope {
+    struct mail_id id;
+    uint64_t arrived_ms; // wall clock
+    uint32_t flags;
+    struct address reverse_path;
+    struct str client;  // address of the client as text
+    struct str helo;
+    struct str session; // session id, for the events
+    struct str login;   // who logged in, or empty
+    const struct address *recipients;
+    uint32_t recipient_count; // 1 and more
+};
+
+void envelope_put(struct buf *out, const struct envelope *e);
+// Reads exactly all of `bytes`. Views point into the arena's copies, not into `bytes`.
+// Damage: ERR_PEER_WRONG. Addresses are checked again as address_read does.
+MUST_USE bool envelope_read(struct str bytes, struct arena *arena, struct envelope *e,
+                            struct err *err);
+
+#endif

@@ -1,0 +1,28 @@
+// The trace field that this server adds, RFC 5321 section 4.4, and Return-Path, Delivered-To.
+#ifndef MAIL_RECEIVED_H
+#define MAIL_RECEIVED_H
+
+#include "base/buf.h"
+#include "mail/address.h"
+#include "mail/id.h"
+
+struct received {
+    struct str helo;         // what the client said; checked domain or literal, or empty
+    struct str reverse_name; // forward-confirmed name of the client's address, or empty
+    struct str ip;           // the client's address as text
+    bool ipv6;
+    struct str by;           // our host name
+    bool esmtp, tls, auth, utf8, lmtp; // choose the "with" keyword, RFC 3848 and 6531
+    struct str helo_mark;    // "own-name", "localhost", ...: comment after with; empty = none
+    struct mail_id id;
+    const struct address *only_recipient; // "for": NULL when there are several (no leak of blind copies)
+    uint64_t wall_ms;
+    int zone_minutes;
+};
+
+// The whole field, folded to lines below 78 octets where words allow, each ended by CRLF.
+void received_put(struct buf *out, const struct received *r);
+// "Return-Path: <...>" CRLF.
+void return_path_put(struct buf *out, const struct address *reverse_path);
+
+#endif

@@ -1,0 +1,35 @@
+// What one pass over a message says of it: the queue runs this over its private copy, so that the
+// flags are true whatever a receiver claimed.
+#ifndef MAIL_SCAN_H
+#define MAIL_SCAN_H
+
+#include "base/str.h"
+
+enum scan_flags {
+    SCAN_DOT = 1,        // a line begins with a dot: must be stuffed on the way out
+    SCAN_8BIT = 2,       // a byte above 127
+    SCAN_LONG_LINE = 4,  // a line above 998 octets
+    SCAN_NUL = 8,
+    SCAN_BARE = 16,      // a CR or LF alone
+    SCAN_NO_END = 32,    // does not end with CRLF
+    SCAN_8BIT_HEADER = 64, // a byte above 127 in the header
+};
+
+struct scan {
+    unsigned flags;
+    uint64_t size;        // octets so far
+    uint64_t line_feeds;  // LF octets so far
+    uint32_t received;    // Received fields in the header
+    uint64_t header_size; // octets up to and with the empty line; all while none came
+    // private: state between pieces
+    uint32_t line_length;
+    bool in_body, last_cr, field_matching;
+};
+
+void scan_begin(struct scan *s);
+// Pieces in order, any cut.
+void scan_feed(struct scan *s, struct str piece);
+// After the last piece: settles SCAN_NO_END.
+void scan_end(struct scan *s);
+
+#endif

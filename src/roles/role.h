@@ -1,0 +1,55 @@
+// What every role's process has in common: the control channel to the supervisor (descriptor 3),
+// the configuration, the jail, channels to peers that come and go. A role's main is one line:
+//
+//     int main(int argc, char **argv) { return role_main(&ops, argc, argv); }
+//
+// Order: setup (configuration) -> prepare (open directories, databases) -> become the user -> jail
+// -> begin (threads, timers) -> "ready" to the supervisor -> peers, listeners -> drain -> exit.
+#ifndef ROLES_ROLE_H
+#define ROLES_ROLE_H
+
+#include "base/err.h"
+#include "conf/conf.h"
+#include "ipc/ipc.h"
+#include "os/jail.h"
+#include "os/log.h"
+#include "os/loop.h"
+
+struct role;
+
+struct role_ops {
+    enum ipc_role role;
+    const struct ipc_handlers *handlers; // for channels to peers; closed and lost are the role's
+    // Before the jail, still with the supervisor's rights. role_allow names what stays reachable.
+    bool (*prepare)(struct role *role, struct err *err);
+    // After the jail.
+    bool (*begin)(struct role *role, struct err *err);
+    // A channel to a peer stands, for the first time or again after the peer's death.
+    void (*peer)(struct role *role, struct ipc_channel *channel);
+    void (*listener)(struct role *role, int fd, enum conf_protocol protocol);
+    // Shared memory of a receiver: for the receiver itself (its own) and for the queue (read only).
+    void (*arena)(struct role *role, int fd, uint32_t instance);
+    // Stop taking new work, finish what is under way, then role_drained. NULL: at once.
+    void (*drain)(struct role *role, uint64_t milliseconds);
+    // A question of the administrator: answer into out. False: not understood (text in out).
+    bool (*ask)(struct role *role, struct str what, struct str argument, struct buf *out);
+};
+
+struct role {
+    const struct role_ops *ops;
+    const struct conf *conf; // the effective configuration, lives as long as the process
+    struct loop *loop;
+    uint32_t instance;
+    void *state; // the role's own
+};
+
+int role_main(const struct role_ops *ops, int argc, char **argv);
+// In prepare: what is beneath this directory stays reachable after the jail.
+void role_allow(struct role *role, int fd, bool change);
+// The channel to that peer (instance 0), or NULL while it is away.
+struct ipc_channel *role_peer(struct role *role, enum ipc_role peer);
+void role_drained(struct role *role);
+// Cannot go on: logs, and ends the process (the supervisor starts it again).
+NORETURN void role_fail(const struct err *err);
+
+#endif

@@ -1,0 +1,76 @@
+// Maildirs. Writing is the postman's (design: batch delivery with the link witness), reading the
+// reader's. Files hold LF line ends; a missing last line end is remembered. Names:
+//
+//     SECONDS.ID_NUMBER.posthouse,S=SIZE,W=WIRE[:2,FLAGS]
+//
+// SECONDS and ID of the queue id, NUMBER of the recipient in it, SIZE octets on disk, WIRE octets
+// with CRLF. ",N" follows W= when the letter did not end with a line end. The name is a function of
+// the letter and the recipient: a repeated delivery finds it.
+#ifndef STORE_MAILDIR_H
+#define STORE_MAILDIR_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "mail/id.h"
+
+// ---- writing
+
+struct maildir_name {
+    struct mail_id id;
+    uint32_t recipient;
+    uint64_t size;
+    uint64_t wire_size;
+    bool no_final_newline;
+};
+
+void maildir_name_put(struct buf *out, const struct maildir_name *name);
+
+// Opens the Maildir `path` (parts by '/') below mail_dir, making it and new, cur, tmp where they are
+// missing (each new directory's parent is synced). *made: something was made. The descriptors stay
+// the caller's. No link is followed in the last part.
+struct maildir {
+    int top;
+    int tmp;
+    int new;
+    int cur;
+};
+MUST_USE bool maildir_open(int mail_dir, struct str path, bool make, struct maildir *md,
+                           struct err *err);
+void maildir_close(struct maildir *md);
+
+// Step 1: writes tmp/NAME from `pieces`, CRLF turned into LF, without any sync; *fd stays open for
+// a sync by the caller. When tmp/NAME exists already: *delivered = true when its link count says
+// that it has been linked (st_nlink >= 2), otherwise it is written again from the start.
+MUST_USE bool maildir_write(const struct maildir *md, const char *name, const struct str *pieces,
+                            size_t piece_count, int *fd, bool *delivered, struct err *err);
+// Step 2, after the sync: link(tmp/NAME, new/NAME). A name that exists is "delivered already".
+MUST_USE bool maildir_link(const struct maildir *md, const char *name, struct err *err);
+// Step 3, after "done" is committed: unlink(tmp/NAME).
+MUST_USE bool maildir_forget(const struct maildir *md, const char *name, struct err *err);
+
+// ---- reading
+
+struct maildir_letter {
+    struct str file;    // name as found
+    bool in_cur;        // else in new
+    struct str unique;  // up to the first ',' or ':'
+    uint64_t size;      // on disk; from the name, or stat
+    uint64_t wire_size; // with CRLF; from the name, or counted
+    bool no_final_newline;
+};
+
+// All letters, oldest first (by the number in front, then by name). Letters without sizes in their
+// names are read once to count.
+MUST_USE bool maildir_list(const struct maildir *md, struct arena *arena,
+                           struct maildir_letter **letters, size_t *count, struct err *err);
+// Opens a letter wherever it is now (new, cur with any flags, new again).
+MUST_USE bool maildir_open_letter(const struct maildir *md, const struct maildir_letter *letter,
+                                  int *fd, struct err *err);
+MUST_USE bool maildir_remove_letter(const struct maildir *md, const struct maildir_letter *letter,
+                                    struct err *err);
+// POP3 unique-id of a letter: its unique part, or its digest when that is longer than 70 or outside
+// 0x21-0x7E.
+void maildir_put_uidl(struct buf *out, const struct maildir_letter *letter);
+
+#endif
