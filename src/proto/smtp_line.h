@@ -17,8 +17,8 @@ struct smtp_line {
     struct buf kept; // the beginning of a line that came in pieces
     uint32_t seen;   // octets since the last line's CRLF, while discarding
     bool discarding;
-    bool last_cr;    // while discarding: the last octet was CR
-    bool done;       // `kept` is a whole line that was given out
+    bool last_cr; // while discarding: the last octet was CR
+    bool done;    // `kept` is a whole line that was given out
 };
 
 // limit: of one line, octets with CRLF.

@@ -15,12 +15,12 @@ enum { CODE_LENGTH = 3 };
 
 static const struct row rows[SMTP_REPLY_COUNT] = {
 #define REPLY(name, code, class, subject, detail, text)                                            \
-    [SMTP_REPLY_##name] = {code,                                                                   \
-                           {class, subject, detail},                                               \
-                           {HEAD(code, class, subject, detail),                                    \
-                            class ? sizeof(HEAD(code, class, subject, detail)) - 1                 \
-                                  : CODE_LENGTH + 1},                                              \
-                           {text, sizeof(text) - 1}},
+    [SMTP_REPLY_##                                                                                 \
+        name] = {code,                                                                             \
+                 {class, subject, detail},                                                         \
+                 {HEAD(code, class, subject, detail),                                              \
+                  class ? sizeof(HEAD(code, class, subject, detail)) - 1 : CODE_LENGTH + 1},       \
+                 {text, sizeof(text) - 1}},
 #include "proto/replies.def"
 #undef REPLY
 };
@@ -99,8 +99,7 @@ void smtp_reply_put(struct buf *out, enum smtp_reply reply, struct str detail,
     buf_put(out, row->head);
     buf_put(out, str_sub(row->text, 0, at));
     if (at < row->text.len)
-        put_detail(out, detail,
-                   LIMIT_reply_line - row->head.len - at - after.len - tail.len - 2);
+        put_detail(out, detail, LIMIT_reply_line - row->head.len - at - after.len - tail.len - 2);
     buf_put(out, after);
     buf_put(out, tail);
     buf_put(out, STR("\r\n"));
