@@ -22,7 +22,7 @@ struct envelope {
     uint64_t arrived_ms; // wall clock
     uint32_t flags;
     struct address reverse_path;
-    struct str client;  // address of the client as text
+    struct str client; // address of the client as text
     struct str helo;
     struct str session; // session id, for the events
     struct str login;   // who logged in, or empty

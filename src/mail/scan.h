@@ -6,12 +6,12 @@
 #include "base/str.h"
 
 enum scan_flags {
-    SCAN_DOT = 1,        // a line begins with a dot: must be stuffed on the way out
-    SCAN_8BIT = 2,       // a byte above 127
-    SCAN_LONG_LINE = 4,  // a line above 998 octets
+    SCAN_DOT = 1,       // a line begins with a dot: must be stuffed on the way out
+    SCAN_8BIT = 2,      // a byte above 127
+    SCAN_LONG_LINE = 4, // a line above 998 octets
     SCAN_NUL = 8,
-    SCAN_BARE = 16,      // a CR or LF alone
-    SCAN_NO_END = 32,    // does not end with CRLF
+    SCAN_BARE = 16,        // a CR or LF alone
+    SCAN_NO_END = 32,      // does not end with CRLF
     SCAN_8BIT_HEADER = 64, // a byte above 127 in the header
 };
 
