@@ -67,10 +67,11 @@ static bool run(struct database *db, const char *sql, struct err *err)
     return code == SQLITE_OK || failed(db, code, err);
 }
 
-static bool runf(struct database *db, struct err *err, const char *fmt, int64_t number)
+// A PRAGMA takes no parameters.
+static bool set_number(struct database *db, const char *pragma, int64_t number, struct err *err)
 {
     char sql[80];
-    int n = snprintf(sql, sizeof(sql), fmt, (long long)number);
+    int n = snprintf(sql, sizeof(sql), "PRAGMA %s = %lld", pragma, (long long)number);
     must(n > 0 && (size_t)n < sizeof(sql));
     return run(db, sql, err);
 }
@@ -102,8 +103,8 @@ static bool is_ours(struct database *db, int64_t version, struct err *err)
         return err_set(err, ERR_GIVE_UP, STATUS(4, 3, 5), "%s: not the database of that name",
                        db->path);
     if (version < 0 || version > (int64_t)db->schema->version_count)
-        return err_set(err, ERR_GIVE_UP, STATUS(4, 3, 5), "%s: made by a newer release (version %lld)",
-                       db->path, (long long)version);
+        return err_set(err, ERR_GIVE_UP, STATUS(4, 3, 5),
+                       "%s: made by a newer release (version %lld)", db->path, (long long)version);
     return true;
 }
 
@@ -117,8 +118,8 @@ static bool upgrade(struct database *db, struct err *err)
         if (!run(db, db->schema->versions[i], err))
             return false;
     }
-    return runf(db, err, "PRAGMA application_id = %lld", db->schema->application_id) &&
-           runf(db, err, "PRAGMA user_version = %lld", (int64_t)db->schema->version_count);
+    return set_number(db, "application_id", db->schema->application_id, err) &&
+           set_number(db, "user_version", (int64_t)db->schema->version_count, err);
 }
 
 static bool check_mode(struct database *db, const char *sql, struct err *err)
@@ -128,8 +129,8 @@ static bool check_mode(struct database *db, const char *sql, struct err *err)
     if (!ask(db, sql, &unused, mode, sizeof(mode), err))
         return false;
     return str_eq(str_of(mode), STR("wal")) ||
-           err_set(err, ERR_GIVE_UP, STATUS(4, 3, 5), "%s: cannot be shared (journal mode %s, not wal)",
-                   db->path, mode);
+           err_set(err, ERR_GIVE_UP, STATUS(4, 3, 5),
+                   "%s: cannot be shared (journal mode %s, not wal)", db->path, mode);
 }
 
 static bool begin_writing(struct database *db, struct err *err)

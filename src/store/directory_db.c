@@ -39,23 +39,26 @@ enum statement {
 
 #define USER_COLUMNS "SELECT address, domain_name, user_name, created FROM user "
 
+// clang-format off
 static const char *const statements[] = {
-    [FIND_DOMAIN] = "SELECT id FROM domain WHERE folded = ?1",
-    [FIRST_DOMAIN] = "SELECT id FROM domain ORDER BY id LIMIT 1",
-    [FIND_USER] = USER_COLUMNS "WHERE domain = ?1 AND folded = ?2",
+    [FIND_DOMAIN]          = "SELECT id FROM domain WHERE folded = ?1",
+    [FIRST_DOMAIN]         = "SELECT id FROM domain ORDER BY id LIMIT 1",
+    [FIND_USER]            = USER_COLUMNS "WHERE domain = ?1 AND folded = ?2",
     [FIRST_USER_OF_DOMAIN] = USER_COLUMNS "WHERE domain = ?1 ORDER BY id LIMIT 1",
-    [FIRST_USER] = USER_COLUMNS "ORDER BY id LIMIT 1",
-    [COUNT_USERS] = "SELECT count(*) FROM user WHERE domain = ?1",
-    [LIST_DOMAINS] = "SELECT name, folded, created,"
-                     " (SELECT count(*) FROM user WHERE user.domain = domain.id)"
-                     " FROM domain ORDER BY id",
-    [LIST_USERS] = USER_COLUMNS "ORDER BY id",
-    [ADD_DOMAIN] = "INSERT INTO domain (folded, name, created) VALUES (?1, ?2, ?3)",
-    [REMOVE_DOMAIN] = "DELETE FROM domain WHERE id = ?1",
-    [ADD_USER] = "INSERT INTO user (domain, folded, address, domain_name, user_name, created)"
-                 " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    [REMOVE_USER] = "DELETE FROM user WHERE domain = ?1 AND folded = ?2",
+    [FIRST_USER]           = USER_COLUMNS "ORDER BY id LIMIT 1",
+    [COUNT_USERS]          = "SELECT count(*) FROM user WHERE domain = ?1",
+    [LIST_DOMAINS]         = ("SELECT name, folded, created,"
+                              " (SELECT count(*) FROM user WHERE user.domain = domain.id)"
+                              " FROM domain ORDER BY id"),
+    [LIST_USERS]           = USER_COLUMNS "ORDER BY id",
+    [ADD_DOMAIN]           = "INSERT INTO domain (folded, name, created) VALUES (?1, ?2, ?3)",
+    [REMOVE_DOMAIN]        = "DELETE FROM domain WHERE id = ?1",
+    [ADD_USER]             = ("INSERT INTO user"
+                              " (domain, folded, address, domain_name, user_name, created)"
+                              " VALUES (?1, ?2, ?3, ?4, ?5, ?6)"),
+    [REMOVE_USER]          = "DELETE FROM user WHERE domain = ?1 AND folded = ?2",
 };
+// clang-format on
 
 static const struct database_schema schema = {
     .file = "directory.db",
@@ -175,8 +178,7 @@ static bool find_first_user(struct directory_db *db, int64_t domain, struct aren
     query_bind_number(q, domain);
     if (!read_user(q, arena, found, user, err))
         return false;
-    return *found ||
-           read_user(query_begin(db->base, FIRST_USER), arena, found, user, err);
+    return *found || read_user(query_begin(db->base, FIRST_USER), arena, found, user, err);
 }
 
 static enum directory_verdict lookup_postmaster(struct directory_db *db, int64_t domain,
@@ -222,8 +224,7 @@ bool directory_db_find(struct directory_db *db, const struct address *address, s
     int64_t domain;
     if (!find_domain(db, address->folded_domain, found, &domain, err))
         return false;
-    return !*found ||
-           find_user(db, domain, address->folded_local, arena, found, user, err);
+    return !*found || find_user(db, domain, address->folded_local, arena, found, user, err);
 }
 
 bool directory_db_each_domain(struct directory_db *db,

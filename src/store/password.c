@@ -24,8 +24,8 @@ static bool usable(struct str password)
 // The hash, inside the scratch, of the password there; empty when libxcrypt cannot.
 static struct str crypt_scratch(struct scratch *scratch)
 {
-    const char *hash = crypt_rn(scratch->password, scratch->hash, &scratch->data,
-                                (int)sizeof(scratch->data));
+    const char *hash =
+        crypt_rn(scratch->password, scratch->hash, &scratch->data, (int)sizeof(scratch->data));
     return str_of(hash);
 }
 

@@ -1,5 +1,6 @@
 // Password hashes by libxcrypt: made with yescrypt, checked whatever method made them. The one
-// includer of crypt.h; used by the role login and by the command. (docs/decisions/0004-passwords.md)
+// includer of crypt.h; used by the role login and by the command.
+// (docs/decisions/0004-passwords.md)
 #ifndef STORE_PASSWORD_H
 #define STORE_PASSWORD_H
 
