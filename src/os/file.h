@@ -18,6 +18,8 @@ MUST_USE int os_open(int dir, const char *path, int flags, unsigned mode);
 MUST_USE int os_open_directory(int dir, const char *path);
 // Closes *fd when it is >= 0 and sets it to -1. Errors of close are of no use after a sync.
 void os_close(int *fd);
+// Another descriptor for the same open file.
+MUST_USE int os_duplicate(int fd);
 
 // One call, at most len bytes: a count, 0 at the end, or -errno.
 MUST_USE ssize_t os_read(int fd, void *to, size_t len);
