@@ -1,4 +1,5 @@
-// struct conf, made from options.def and the records.
+// struct conf, made from options.def and the records. Included by conf.h only, after the types of the
+// records.
 #ifndef CONF_CONF_STRUCT_H
 #define CONF_CONF_STRUCT_H
 
@@ -32,12 +33,6 @@ struct conf {
     struct str *sources; // the files it was read from, the main one first
     size_t source_count;
     struct conf_place *places; // of each option, by its number in options.def
-};
-
-// Where a value stands: file and line; line 0 is the default.
-struct conf_place {
-    struct str file;
-    unsigned line, column;
 };
 
 #endif
