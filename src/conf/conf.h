@@ -60,7 +60,7 @@ void conf_put_problems(struct buf *out, const struct conf_problems *problems);
 // The effective values as YAML, each with its place or "default" as a comment. Loading the text
 // gives the same values.
 void conf_show(struct buf *out, const struct conf *conf);
-void conf_schema(struct buf *out);      // JSON Schema, for editors
+void conf_schema(struct buf *out);     // JSON Schema, for editors
 void conf_put_manual(struct buf *out); // posthouse.yaml(5), in mdoc(7)
 // All values but the places and sources, for a role; and back. unpack is a door: it checks all
 // again, and what it accepts packs to the same bytes.

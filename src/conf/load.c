@@ -27,6 +27,7 @@ struct loader {
     size_t source_count;
     size_t listen_room;
     struct str home; // the present directory
+    bool incomplete; // part of a file could not be read: do not say that something is missing
 };
 
 // The file that is being read.
@@ -107,16 +108,18 @@ static void unknown_key(struct loader *l, const struct file *f, const struct tre
     wrong(l, f, node, problem_text(l->arena, "unknown key \"%.*s\"", STR_ARG(node->text)), hint);
 }
 
+// Nothing there, as when all lines below a key are comments.
 static bool is_missing(const struct tree_node *node)
 {
     return node->kind == TREE_SCALAR && node->plain &&
-           (node->text.len == 0 || str_eq(node->text, STR("~")) ||
-            str_eq(node->text, STR("null")));
+           (node->text.len == 0 || str_eq(node->text, STR("~")) || str_eq(node->text, STR("null")));
 }
 
 static bool is_value(struct loader *l, const struct file *f, const struct tree_node *key,
                      const struct tree_node *node)
 {
+    if (node->kind == TREE_BROKEN)
+        return false;
     if (is_missing(node))
         wrong(l, f, key, problem_text(l->arena, "%.*s has no value", STR_ARG(key->text)),
               STR("write one after the colon, or remove the line"));
@@ -164,15 +167,16 @@ static bool is_key(struct loader *l, const struct file *f, const struct tree_nod
 {
     if (key->kind == TREE_SCALAR)
         return true;
-    wrong(l, f, key, STR("a key is one word"), STR("write \"key: value\""));
+    if (key->kind != TREE_BROKEN)
+        wrong(l, f, key, STR("a key is one word"), STR("write \"key: value\""));
     return false;
 }
 
 static void take_limits(struct loader *l, const struct file *f, const struct tree_node *key,
                         const struct tree_node *node)
 {
-    if (is_missing(node))
-        return; // all its lines are comments
+    if (is_missing(node) || node->kind == TREE_BROKEN)
+        return;
     if (node->kind != TREE_MAPPING) {
         wrong(l, f, node, problem_text(l->arena, "%.*s takes keys of its own", STR_ARG(key->text)),
               STR("write them below it, indented"));
@@ -290,7 +294,7 @@ static void take_records(struct loader *l, const struct file *f, enum conf_recor
                          const struct tree_node *node)
 {
     const struct conf_record *record = option_record(number);
-    if (is_missing(node))
+    if (is_missing(node) || node->kind == TREE_BROKEN)
         return;
     if (node->kind != TREE_LIST) {
         wrong(l, f, node, problem_text(l->arena, "%s takes a list", record->name),
@@ -299,6 +303,8 @@ static void take_records(struct loader *l, const struct file *f, enum conf_recor
     }
     for (const struct tree_node *at = node->first; at; at = at->next) {
         struct conf_value values[CONF_FIELDS_MAX];
+        if (at->kind == TREE_BROKEN)
+            continue;
         if (at->kind != TREE_MAPPING)
             wrong(l, f, at, problem_text(l->arena, "an entry of %s takes keys", record->name),
                   STR("write it like {protocol: smtp, address: \"127.0.0.1:2525\"}"));
@@ -348,7 +354,7 @@ static void include(struct loader *l, const struct file *f, const struct tree_no
 
 static void take_includes(struct loader *l, const struct file *f, const struct tree_node *node)
 {
-    if (is_missing(node))
+    if (is_missing(node) || node->kind == TREE_BROKEN)
         return;
     if (node->kind != TREE_LIST) {
         wrong(l, f, node, STR("include takes a list of file names"),
@@ -358,7 +364,7 @@ static void take_includes(struct loader *l, const struct file *f, const struct t
     for (const struct tree_node *at = node->first; at; at = at->next)
         if (at->kind == TREE_SCALAR)
             include(l, f, at);
-        else
+        else if (at->kind != TREE_BROKEN)
             wrong(l, f, at, STR("include takes a list of file names"),
                   STR("write it like [conf.d/*.yaml]"));
 }
@@ -366,6 +372,8 @@ static void take_includes(struct loader *l, const struct file *f, const struct t
 static void take_top(struct loader *l, const struct file *f, const struct tree_node *root)
 {
     const struct tree_node *seen[KEYS] = {NULL};
+    if (root->kind == TREE_BROKEN)
+        return;
     if (root->kind != TREE_MAPPING) {
         wrong(l, f, root, STR("the file does not begin with a key"),
               STR("write lines like \"hostname: mail.example.com\""));
@@ -409,6 +417,7 @@ static void load_file(struct loader *l, struct str path, const struct file *from
     for (size_t i = 0; i < l->source_count && !fault.len; i++)
         if (l->sources[i].device == source->device && l->sources[i].inode == source->inode)
             fault = problem_text(l->arena, "%.*s is read a second time", STR_ARG(path));
+    l->incomplete |= fault.len > 0;
     if (fault.len && from) {
         wrong(l, from, at, fault, STR(""));
         return;
@@ -422,7 +431,9 @@ static void load_file(struct loader *l, struct str path, const struct file *from
     }
     struct file f = {.source = source, .directory = source_directory(path)};
     f.base = source_join(l->arena, l->home, f.directory);
-    if (tree_read(source, l->arena, &root, l->problems) && root)
+    if (!tree_read(source, l->arena, &root, l->problems))
+        l->incomplete = true;
+    if (root)
         take_top(l, &f, root);
 }
 
@@ -446,10 +457,9 @@ static void check_whole(struct loader *l)
         const struct conf_option *option = option_at(n);
         if (option->type == CONF_NAME && !option->preset[0] && !l->conf->places[n].line)
             problems_add(l->problems, NULL, (struct conf_place){.file = l->sources[0].name},
-                         (struct complaint){
-                             problem_text(l->arena, "%s is missing", option->name),
-                             problem_text(l->arena, "write \"%s: mail.example.com\"",
-                                          option->name)});
+                         (struct complaint){problem_text(l->arena, "%s is missing", option->name),
+                                            problem_text(l->arena, "write \"%s: mail.example.com\"",
+                                                         option->name)});
     }
 }
 
@@ -481,8 +491,7 @@ bool conf_load(struct str path, struct arena *arena, struct conf *conf,
     }
     set_defaults(&l, source_join(arena, l.home, source_directory(path)));
     load_file(&l, path, NULL, NULL);
-    // A file that can not be read has one fault, not a missing key as well.
-    if (l.sources[0].text.len || problems->count == 0)
+    if (!l.incomplete)
         check_whole(&l);
     problems_sort(problems, l.sources, l.source_count);
     for (size_t i = 0; i < l.source_count; i++)

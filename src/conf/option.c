@@ -7,7 +7,7 @@
 
 static const struct conf_option options[CONF_OPTIONS] = {
 #define OPTION(group, name, type, preset, min, max, reload, help)                                  \
-    {CONF_GROUP_##group, CONF_##type, #name, preset, min, max, IS_##reload, help,                  \
+    {CONF_GROUP_##group,   CONF_##type, #name, preset, min, max, IS_##reload, help,                \
      CONF_AT_##group(name)},
 #include "conf/options.def"
 #undef OPTION

@@ -55,6 +55,10 @@ struct conf_record {
 
 enum { CONF_FIELDS_MAX = 8 }; // of one record
 
+#define CONF_INCLUDE_HELP                                                                          \
+    "More files, relative to this one; * and ? match in the name of the file. Lists are joined, "  \
+    "in the order of the files' names; a value that stands in two files is a mistake."
+
 const struct conf_option *option_at(enum conf_option_number number);
 const char *option_group_name(enum conf_group group); // "" for the top
 // CONF_OPTIONS when there is none such.

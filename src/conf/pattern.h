@@ -8,8 +8,7 @@ enum { CONF_PATH_MAX = 4095 }; // octets of a path or text
 
 // A full domain name: letters, digits, hyphens and (U-labels) UTF-8, at least two labels, RFC 5321
 // section 2.3.5.
-MUST_USE bool pattern_check_host(struct str name, struct arena *arena,
-                                 struct complaint *complaint);
+MUST_USE bool pattern_check_host(struct str name, struct arena *arena, struct complaint *complaint);
 
 // A relative path with %u and perhaps %d and %%, that can not lead out of mail_dir and gives two
 // users one mailbox never.

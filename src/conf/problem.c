@@ -84,7 +84,7 @@ void problems_sort(struct conf_problems *problems, const struct conf_source *sou
         for (; k > 0; k--) {
             const struct conf_problem *before = &problems->items[k - 1];
             size_t before_rank = rank(before->file, sources, source_count);
-            bool later = before_rank != moved_rank ? before_rank > moved_rank
+            bool later = before_rank != moved_rank    ? before_rank > moved_rank
                          : before->line != moved.line ? before->line > moved.line
                                                       : before->column > moved.column;
             if (!later)

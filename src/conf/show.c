@@ -1,6 +1,4 @@
-// The configuration as text: the effective values, the schema for editors, the manual page. All of
-// it comes from the tables.
-#include "base/json.h"
+// The effective values as YAML that can be read again.
 #include "base/width.h"
 #include "conf/value.h"
 

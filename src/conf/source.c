@@ -12,10 +12,10 @@ static bool read_open(int fd, struct conf_source *source, struct arena *arena, c
 {
     struct stat st;
     int result = os_fstat(fd, &st);
-    *reason = result < 0                           ? strerror(-result)
-              : !S_ISREG(st.st_mode)               ? "it is not a regular file"
-              : st.st_size > LIMIT_config_file     ? "it is larger than 1 MiB"
-                                                   : NULL;
+    *reason = result < 0                       ? strerror(-result)
+              : !S_ISREG(st.st_mode)           ? "it is not a regular file"
+              : st.st_size > LIMIT_config_file ? "it is larger than 1 MiB"
+                                               : NULL;
     if (*reason)
         return false;
     size_t size = (size_t)st.st_size;

@@ -18,6 +18,7 @@ struct reader {
     size_t depth;
     struct tree_node *root;
     unsigned documents;
+    bool failed; // a problem that does not end the reading
 };
 
 static bool wrong(struct reader *r, yaml_mark_t mark, const char *text, const char *hint)
@@ -163,16 +164,18 @@ static bool open_node(struct reader *r, enum tree_kind kind, yaml_mark_t mark)
     return true;
 }
 
-static bool refuse_anchor_and_tag(struct reader *r, yaml_mark_t mark, const yaml_char_t *anchor,
-                                  const yaml_char_t *tag)
+static void refuse(struct reader *r, yaml_mark_t mark, const yaml_char_t *anchor,
+                   const yaml_char_t *tag)
 {
+    if (!anchor && !tag)
+        return;
+    r->failed = true;
     if (anchor)
-        return wrong(r, mark, "anchors are not taken here",
-                     "write the value out; a value that begins with & goes in quotes");
-    if (tag)
-        return wrong(r, mark, "tags are not taken here",
-                     "leave the tag out; a value that begins with ! goes in quotes");
-    return true;
+        wrong(r, mark, "anchors are not taken here",
+              "write the value out; a value that begins with & goes in quotes");
+    else
+        wrong(r, mark, "tags are not taken here",
+              "leave the tag out; a value that begins with ! goes in quotes");
 }
 
 // False ends the reading.
@@ -181,22 +184,22 @@ static bool take(struct reader *r, const yaml_event_t *event)
     yaml_mark_t mark = event->start_mark;
     switch (event->type) {
     case YAML_ALIAS_EVENT:
-        return wrong(r, mark, "aliases are not taken here",
-                     "write the value out; a value that begins with * goes in quotes");
+        r->failed = true;
+        wrong(r, mark, "aliases are not taken here",
+              "write the value out; a value that begins with * goes in quotes");
+        return add_node(r, TREE_BROKEN, mark) != NULL;
     case YAML_DOCUMENT_START_EVENT:
         return ++r->documents == 1 ||
                wrong(r, mark, "a second document in one file", "leave out the line ---");
     case YAML_SCALAR_EVENT:
-        return refuse_anchor_and_tag(r, mark, event->data.scalar.anchor, event->data.scalar.tag) &&
-               add_scalar(r, event);
+        refuse(r, mark, event->data.scalar.anchor, event->data.scalar.tag);
+        return add_scalar(r, event);
     case YAML_SEQUENCE_START_EVENT:
-        return refuse_anchor_and_tag(r, mark, event->data.sequence_start.anchor,
-                                     event->data.sequence_start.tag) &&
-               open_node(r, TREE_LIST, mark);
+        refuse(r, mark, event->data.sequence_start.anchor, event->data.sequence_start.tag);
+        return open_node(r, TREE_LIST, mark);
     case YAML_MAPPING_START_EVENT:
-        return refuse_anchor_and_tag(r, mark, event->data.mapping_start.anchor,
-                                     event->data.mapping_start.tag) &&
-               open_node(r, TREE_MAPPING, mark);
+        refuse(r, mark, event->data.mapping_start.anchor, event->data.mapping_start.tag);
+        return open_node(r, TREE_MAPPING, mark);
     case YAML_SEQUENCE_END_EVENT:
     case YAML_MAPPING_END_EVENT:
         must(r->depth > 0);
@@ -211,13 +214,41 @@ static bool take(struct reader *r, const yaml_event_t *event)
     return true;
 }
 
+// After a fault in the middle: what is still open lacks its end. Of the mapping at the top the
+// pairs that are whole stay.
+static void close_broken(struct reader *r)
+{
+    for (size_t i = 1; i < r->depth; i++)
+        r->open[i]->kind = TREE_BROKEN;
+    if (r->depth == 0 || r->root->kind != TREE_MAPPING)
+        return;
+    struct tree_node **pair = &r->root->first;
+    while (*pair && (*pair)->next)
+        pair = &(*pair)->next->next;
+    *pair = NULL;
+}
+
+static bool read_events(struct reader *r, yaml_parser_t *parser)
+{
+    for (;;) {
+        yaml_event_t event;
+        if (!yaml_parser_parse(parser, &event))
+            return wrong_syntax(r, parser);
+        bool end = event.type == YAML_STREAM_END_EVENT;
+        bool ok = take(r, &event);
+        yaml_event_delete(&event);
+        if (!ok || end)
+            return ok;
+    }
+}
+
 bool tree_read(const struct conf_source *source, struct arena *arena, struct tree_node **root,
                struct conf_problems *problems)
 {
     struct reader r = {.source = source, .arena = arena, .problems = problems};
     struct str text = source->text;
     yaml_parser_t parser;
-    bool more = true, ok = true;
+    *root = NULL;
     if (str_starts(text, STR("\xef\xbb\xbf")))
         text = str_skip(text, 3);
     if (!check_bytes(&r, text))
@@ -225,17 +256,10 @@ bool tree_read(const struct conf_source *source, struct arena *arena, struct tre
     must(yaml_parser_initialize(&parser));
     yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(&parser, (const unsigned char *)text.ptr, text.len);
-    while (ok && more) {
-        yaml_event_t event;
-        if (!yaml_parser_parse(&parser, &event)) {
-            ok = wrong_syntax(&r, &parser);
-            break;
-        }
-        more = event.type != YAML_STREAM_END_EVENT;
-        ok = take(&r, &event);
-        yaml_event_delete(&event);
-    }
+    bool whole = read_events(&r, &parser);
     yaml_parser_delete(&parser);
+    if (!whole)
+        close_broken(&r);
     *root = r.root;
-    return ok;
+    return whole && !r.failed;
 }

@@ -37,8 +37,9 @@ static bool read_with_unit(const struct conf_option *option, struct str text, st
         digits++;
     struct str suffix = str_skip(text, digits);
     if (digits == 0)
-        return complain(complaint, problem_text(arena, "\"%.*s\" is not a %s", STR_ARG(text),
-                                                option->type == CONF_SIZE ? "size" : "time"),
+        return complain(complaint,
+                        problem_text(arena, "\"%.*s\" is not a %s", STR_ARG(text),
+                                     option->type == CONF_SIZE ? "size" : "time"),
                         hint);
     if (!str_to_u64(str_sub(text, 0, digits), &n))
         n = UINT64_MAX; // out of range whatever the unit
@@ -54,8 +55,8 @@ static bool read_with_unit(const struct conf_option *option, struct str text, st
     if (suffix.len == 0)
         return complain(complaint, problem_text(arena, "\"%.*s\" lacks a unit", STR_ARG(text)),
                         hint);
-    return complain(complaint,
-                    problem_text(arena, "\"%.*s\" is no unit here", STR_ARG(suffix)), hint);
+    return complain(complaint, problem_text(arena, "\"%.*s\" is no unit here", STR_ARG(suffix)),
+                    hint);
 }
 
 static bool read_flag(struct str text, struct arena *arena, uint64_t *number,
@@ -83,11 +84,10 @@ static bool read_choice(const struct conf_option *option, struct str text, struc
         buf_putf(&words, "%s%s", *number ? ", " : "", word);
     }
     if (!word) {
-        struct str hint =
-            nearest.best.len
-                ? problem_text(arena, "did you mean \"%.*s\"? The words are: %.*s",
-                               STR_ARG(nearest.best), STR_ARG(buf_str(&words)))
-                : problem_text(arena, "write one of: %.*s", STR_ARG(buf_str(&words)));
+        struct str hint = nearest.best.len
+                              ? problem_text(arena, "did you mean \"%.*s\"? The words are: %.*s",
+                                             STR_ARG(nearest.best), STR_ARG(buf_str(&words)))
+                              : problem_text(arena, "write one of: %.*s", STR_ARG(buf_str(&words)));
         complain(complaint,
                  problem_text(arena, "%s knows no \"%.*s\"", option->name, STR_ARG(text)), hint);
     }
@@ -155,12 +155,12 @@ bool value_read(const struct conf_option *option, struct str text, struct str di
         read = read_choice(option, text, arena, &value->number, complaint);
         break;
     case CONF_ADDRESS:
-        read = net_address_read(text, &value->address) ||
-               complain(complaint,
-                        problem_text(arena, "\"%.*s\" is not an IP address and a port",
-                                     STR_ARG(text)),
-                        STR("write it like \"127.0.0.1:2525\", \"[::1]:2525\", or \"*:25\" for all "
-                            "addresses of this host"));
+        read =
+            net_address_read(text, &value->address) ||
+            complain(complaint,
+                     problem_text(arena, "\"%.*s\" is not an IP address and a port", STR_ARG(text)),
+                     STR("write it like \"127.0.0.1:2525\", \"[::1]:2525\", or \"*:25\" for all "
+                         "addresses of this host"));
         break;
     }
     return read && value_check(option, value, arena, complaint);
@@ -176,11 +176,11 @@ static bool check_range(const struct conf_option *option, uint64_t number, struc
     buf_init(&high, 64);
     value_put(&low, option, &(struct conf_value){.number = option->min});
     value_put(&high, option, &(struct conf_value){.number = option->max});
-    complain(complaint,
-             problem_text(arena, "%s is too %s", option->name,
-                          number < option->min ? "small" : "large"),
-             problem_text(arena, "write a value from %.*s to %.*s", STR_ARG(buf_str(&low)),
-                          STR_ARG(buf_str(&high))));
+    complain(
+        complaint,
+        problem_text(arena, "%s is too %s", option->name, number < option->min ? "small" : "large"),
+        problem_text(arena, "write a value from %.*s to %.*s", STR_ARG(buf_str(&low)),
+                     STR_ARG(buf_str(&high))));
     buf_finish(&low);
     buf_finish(&high);
     return false;
@@ -197,7 +197,8 @@ static bool check_text(const struct conf_option *option, struct str text, struct
         control |= c < 0x20 || c == 0x7f || c1;
     }
     if (control || !str_is_utf8(text))
-        return complain(complaint, problem_text(arena, "%s holds a control character", option->name),
+        return complain(complaint,
+                        problem_text(arena, "%s holds a control character", option->name),
                         STR("write printable text"));
     if (text.len > CONF_PATH_MAX)
         return complain(complaint, problem_text(arena, "%s is too long", option->name),
@@ -250,7 +251,8 @@ static void put_text(struct buf *out, struct str text)
         bool inside = (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_';
         bare &= letter || c == '/' || (inside && i > 0);
     }
-    static const char *const words[] = {"yes", "no", "true", "false", "on", "off", "null", "y", "n"};
+    static const char *const words[] = {"yes", "no",   "true", "false", "on",
+                                        "off", "null", "y",    "n"};
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
         bare &= !str_eq_nocase(text, str_of(words[i]));
     if (bare) {
