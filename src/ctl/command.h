@@ -61,6 +61,11 @@ struct command {
     struct buf out;      // standard output: written when the function returned
 };
 
+// The functions of the table.
+#define COMMAND(group, name, usage, flags, function, help) int function(struct command *c);
+#include "ctl/commands.def"
+#undef COMMAND
+
 // The table: commands.def in its order.
 const struct command_row *command_rows(size_t *count);
 
