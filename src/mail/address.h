@@ -11,6 +11,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "mail/domain.h"
 
 enum address_kind {
     ADDRESS_NULL,       // <> : the null reverse-path
@@ -32,10 +33,11 @@ struct address {
 // RCPT and others (contract), and whether <> and <postmaster> may stand.
 enum path_role { PATH_REVERSE, PATH_FORWARD };
 
-// Reads one path at the start of *text: "<...>" with an optional source route (dropped), or one bare
-// address up to the next space. On success *text is what follows. Limits: LIMIT_local_part,
-// LIMIT_domain, LIMIT_path. Errors are ERR_PEER_WRONG (text says what is wrong); ERR_TRY_LATER with
-// 4.3.0 when the arena is full. `utf8` says whether bytes above 127 are allowed (SMTPUTF8).
+// Reads one path at the start of *text: "<...>" with an optional source route (dropped), or one
+// bare address up to the next space. On success *text is what follows: nothing, or a space and what
+// is behind it. Limits: LIMIT_local_part (of the content), LIMIT_domain, LIMIT_path. Errors are
+// ERR_PEER_WRONG (text says what is wrong); ERR_TRY_LATER with 4.3.0 when the arena is full. `utf8`
+// says whether bytes above 127 are allowed (SMTPUTF8).
 // A general address literal: status 5.1.3, err.code 553; all other syntax errors err.code 501.
 MUST_USE bool address_read_path(struct str *text, enum path_role role, bool utf8,
                                 struct arena *arena, struct address *address, struct err *err);
@@ -44,9 +46,9 @@ MUST_USE bool address_read_path(struct str *text, enum path_role role, bool utf8
 // allowed.
 MUST_USE bool address_read(struct str text, struct arena *arena, struct address *address,
                            struct err *err);
-// A domain name alone, of the administrator or HELO: *folded gets lower-case A-labels.
-MUST_USE bool domain_read(struct str text, struct arena *arena, struct str *folded,
-                          struct err *err);
+// What address_put wrote: the null path and the bare postmaster too, where the role has them.
+MUST_USE bool address_read_stored(struct str text, enum path_role role, struct arena *arena,
+                                  struct address *address, struct err *err);
 
 // local@domain, the local part quoted where its content needs that; nothing for the null path,
 // "postmaster" for the bare postmaster. Brackets are the caller's.

@@ -11,11 +11,12 @@ struct received {
     struct str reverse_name; // forward-confirmed name of the client's address, or empty
     struct str ip;           // the client's address as text
     bool ipv6;
-    struct str by;           // our host name
+    struct str by;                     // our host name
     bool esmtp, tls, auth, utf8, lmtp; // choose the "with" keyword, RFC 3848 and 6531
-    struct str helo_mark;    // "own-name", "localhost", ...: comment after with; empty = none
+    struct str helo_mark; // "own-name", "localhost", ...: comment after with; empty = none
     struct mail_id id;
-    const struct address *only_recipient; // "for": NULL when there are several (no leak of blind copies)
+    const struct address
+        *only_recipient; // "for": NULL when there are several (no leak of blind copies)
     uint64_t wall_ms;
     int zone_minutes;
 };
@@ -24,5 +25,8 @@ struct received {
 void received_put(struct buf *out, const struct received *r);
 // "Return-Path: <...>" CRLF.
 void return_path_put(struct buf *out, const struct address *reverse_path);
+// "Delivered-To: ADDR (TOKEN)" CRLF. The token, 80 bits of HMAC-SHA-256 over the folded address
+// under the house's secret, tells a loop from a field that somebody else wrote.
+void delivered_to_put(struct buf *out, const struct address *recipient, struct str secret);
 
 #endif
