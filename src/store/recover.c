@@ -23,6 +23,34 @@ struct recovery {
 
 // ---- the files
 
+// A blank segment is free; one that was never filled to its size goes; one with a damaged header is
+// set aside whole.
+static bool place_unused(struct recovery *r, struct segment *seg, const char *name)
+{
+    struct spool *s = r->spool;
+    if (seg->blank && seg->size == s->options.segment_size) {
+        list_append(&s->free, &seg->link);
+        s->free_count++;
+        s->segment_count++;
+        return true;
+    }
+    int rc = seg->blank ? os_unlink(s->log_dir, name)
+                        : os_rename(s->log_dir, name, s->corrupt_dir, name);
+    if (!seg->blank) {
+        log_line(LOG_ERROR, "spool/log/%s: the header is damaged; set aside as spool/corrupt/%s",
+                 name, name);
+        log_event(&(struct log_event){.name = EVENT_corrupt, .text = str_of(name)});
+        r->set_aside++;
+    }
+    os_close(&seg->fd);
+    free(seg);
+    if (rc < 0) {
+        r->failed = true;
+        err_system(&r->err, rc, "spool/log/%s: cannot be taken away", name);
+    }
+    return rc >= 0;
+}
+
 static bool each_name(void *context, const char *name)
 {
     struct recovery *r = context;
@@ -42,12 +70,9 @@ static bool each_name(void *context, const char *name)
         s->next_number = number + 1;
     if (seg->use > s->last_use)
         s->last_use = seg->use;
+    if (seg->use == 0)
+        return place_unused(r, seg, name);
     s->segment_count++;
-    if (seg->use == 0 && seg->size == s->options.segment_size) {
-        list_append(&s->free, &seg->link);
-        s->free_count++;
-        return true;
-    }
     // In the order of use; the list is short and mostly sorted.
     struct link *at = s->segments.prev;
     while (at != &s->segments && CONTAINER_OF(at, struct segment, link)->use > seg->use)
@@ -312,8 +337,6 @@ bool spool_recover(struct spool *s, struct err *err)
     LIST_EACH(&s->segments, at, after)
     {
         r.segment = CONTAINER_OF(at, struct segment, link);
-        if (r.segment->use == 0)
-            continue; // an old size, never used: left alone
         ok = recover_segment(&r, after == &s->segments, err);
         if (!ok)
             break;
