@@ -1,5 +1,7 @@
 #include "roles/role.h"
 
+#include <errno.h>
+
 #include "base/limits.h"
 #include "os/clock.h"
 #include "os/fault.h"
@@ -72,7 +74,7 @@ static bool take_configuration(struct skeleton *s, int fd, struct err *err)
     int rc = os_fstat(fd, &st);
     char *to = rc == 0 && st.st_size >= 0 ? buf_reserve(&packed, (size_t)st.st_size) : NULL;
     if (!to)
-        return err_system(err, rc ? rc : -27, "the configuration from the supervisor");
+        return err_system(err, rc ? rc : -EFBIG, "the configuration from the supervisor");
     ssize_t n = os_pread_all(fd, to, (size_t)st.st_size, 0);
     if (n < 0)
         return err_system(err, (int)n, "the configuration from the supervisor");
