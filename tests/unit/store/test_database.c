@@ -105,7 +105,7 @@ static void new_files_are_private(void **state)
 
 static void values_come_back_as_they_were(void **state)
 {
-    static const struct str values[] = {
+    const struct str values[] = {
         STR(""), STR("'; DROP TABLE thing; --"), STR("邮件系统"), STR("a\0b"), STR("\xff\xfe"),
     };
     struct state_dir *dir = *state;
@@ -202,8 +202,9 @@ static void what_is_not_ours_is_refused(void **state)
     other.application_id = 0x4321;
     open_fails(dir, &other, DATABASE_READ, ERR_GIVE_UP, "not the database of that name");
     open_fails(dir, &other, DATABASE_WRITE, ERR_GIVE_UP, "not the database of that name");
-    state_dir_write(dir, "thing.db", STR("SQLite format 2, or a letter to somebody, at any rate "
-                                         "not what stands at the head of a database"));
+    state_dir_write(dir, "thing.db",
+                    STR("SQLite format 2, or a letter to somebody, at any rate "
+                        "not what stands at the head of a database"));
     open_fails(dir, &schema, DATABASE_READ, ERR_GIVE_UP, "not a database");
     open_fails(dir, &schema, DATABASE_WRITE, ERR_GIVE_UP, "not a database");
 }

@@ -15,9 +15,8 @@ struct fixture {
 
 static struct address read_address(struct fixture *f, const char *text)
 {
-    struct address address = {.kind = ADDRESS_POSTMASTER,
-                              .local = STR("Postmaster"),
-                              .folded_local = STR("postmaster")};
+    struct address address = {
+        .kind = ADDRESS_POSTMASTER, .local = STR("Postmaster"), .folded_local = STR("postmaster")};
     struct err err;
     if (!str_eq_nocase(str_of(text), STR("postmaster")) &&
         !address_read(str_of(text), &f->arena, &address, &err))
@@ -94,17 +93,14 @@ static void fill(struct fixture *f)
 {
     static const char *const domains[] = {"Example.com", "例子.测试", "empty.example", "b.example"};
     static const char *const users[] = {
-        "Alice@Example.COM",     "bob@example.com",         "用户@例子.测试", "postmaster@b.example",
-        "\"a b\\\"c\"@b.example", "x'; DROP@b.example", "straße@b.example",
+        "Alice@Example.COM",    "bob@example.com",        "用户@例子.测试",
+        "postmaster@b.example", "\"a b\\\"c\"@b.example", "\"x'; DROP\"@b.example",
+        "straße@b.example",
     };
     struct err err;
     for (size_t i = 0; i < ARRAY_LEN(domains); i++)
         assert_true(add_domain(f, domains[i], &err));
     for (size_t i = 0; i < ARRAY_LEN(users); i++) {
-        if (i == 5) { // not an atom: quoted
-            assert_true(add_user(f, "\"x'; DROP\"@b.example", &err));
-            continue;
-        }
         if (!add_user(f, users[i], &err))
             fail_msg("%s: %s", users[i], err.text);
     }
@@ -257,8 +253,8 @@ struct listing {
 static bool list_user(void *context, const struct directory_user *user)
 {
     struct listing *listing = context;
-    buf_putf(&listing->text, "%.*s %.*s/%.*s\n", STR_ARG(user->address),
-             STR_ARG(user->domain_name), STR_ARG(user->user_name));
+    buf_putf(&listing->text, "%.*s %.*s/%.*s\n", STR_ARG(user->address), STR_ARG(user->domain_name),
+             STR_ARG(user->user_name));
     return --listing->left > 0;
 }
 
@@ -321,10 +317,11 @@ static void a_transaction_is_whole(void **state)
 static void a_role_sees_changes_at_once(void **state)
 {
     struct fixture *f = *state;
-    struct fixture role = *f;
+    struct fixture role = {.dir = f->dir};
     struct directory_user user;
     struct err err;
     fill(f);
+    arena_init(&role.arena, 1 << 20);
     assert_true(directory_db_open(&role.db, state_dir_path(f->dir), DATABASE_READ, &err));
     assert_int_equal(lookup(&role, "eve@example.com", &user, &err), DIRECTORY_NO_SUCH_USER);
     assert_true(add_user(f, "eve@example.com", &err));
@@ -333,6 +330,7 @@ static void a_role_sees_changes_at_once(void **state)
     assert_int_equal(lookup(&role, "eve@example.com", &user, &err), DIRECTORY_NO_SUCH_USER);
     assert_false(add_user(&role, "mallory@example.com", &err));
     directory_db_close(&role.db);
+    arena_finish(&role.arena);
 }
 
 static void no_memory_is_trouble_not_an_answer(void **state)

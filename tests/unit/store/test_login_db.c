@@ -115,9 +115,10 @@ static void the_file_is_private_and_durable(void **state)
 static void a_reader_sees_changes_and_makes_none(void **state)
 {
     struct fixture *f = *state;
-    struct fixture role = *f;
+    struct fixture role = {.dir = f->dir};
     struct address address = read_address(f, "alice@example.com");
     struct err err;
+    arena_init(&role.arena, 1 << 16);
     assert_true(login_db_open(&role.db, state_dir_path(f->dir), DATABASE_READ, &err));
     holds(&role, "alice@example.com", NULL);
     set(f, "alice@example.com", "$y$one");
@@ -126,6 +127,7 @@ static void a_reader_sees_changes_and_makes_none(void **state)
     assert_false(login_db_remove(role.db, &address, &err));
     holds(f, "alice@example.com", "$y$one");
     login_db_close(&role.db);
+    arena_finish(&role.arena);
 }
 
 static void the_directory_is_not_taken_for_it(void **state)
@@ -138,8 +140,9 @@ static void the_directory_is_not_taken_for_it(void **state)
     assert_false(login_db_open(&db, state_dir_path(f->dir), DATABASE_READ, &err));
     assert_null(db);
     assert_int_equal(err.class, ERR_GIVE_UP);
-    state_dir_write(f->dir, "login.db", STR("no database at all, and long enough to have a head "
-                                            "of a hundred octets, which is what SQLite reads"));
+    state_dir_write(f->dir, "login.db",
+                    STR("no database at all, and long enough to have a head "
+                        "of a hundred octets, which is what SQLite reads"));
     assert_false(login_db_open(&db, state_dir_path(f->dir), DATABASE_WRITE, &err));
     assert_null(db);
     assert_int_equal(err.class, ERR_GIVE_UP);
@@ -149,10 +152,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-        CASE(hashes_are_kept_by_folded_address),
-        CASE(a_hash_is_replaced_and_removed),
-        CASE(the_file_is_private_and_durable),
-        CASE(a_reader_sees_changes_and_makes_none),
+        CASE(hashes_are_kept_by_folded_address), CASE(a_hash_is_replaced_and_removed),
+        CASE(the_file_is_private_and_durable),   CASE(a_reader_sees_changes_and_makes_none),
         CASE(the_directory_is_not_taken_for_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
