@@ -129,9 +129,8 @@ static inline void box_start(struct role_box *box)
     struct err err;
     int fds[2];
     box->ready = box->ended = false;
-    box->control_handlers =
-        (struct ipc_handlers){.on = {[MSG_ready] = box_on_ready, [MSG_drained] = box_on_drained},
-                              .closed = box_closed};
+    box->control_handlers = (struct ipc_handlers){
+        .on = {[MSG_ready] = box_on_ready, [MSG_drained] = box_on_drained}, .closed = box_closed};
     assert_int_equal(net_pair(fds), 0);
     assert_true(os_spawn(box->program, argv, &fds[1], 1) > 0);
     os_close(&fds[1]);
@@ -156,13 +155,6 @@ static inline struct ipc_channel *box_peer(struct role_box *box, enum ipc_role p
     os_close(&fds[1]);
     assert_true(ipc_open(&channel, box->loop, fds[0], peer, box->role, 0, handlers, context, &err));
     return channel;
-}
-
-static inline void box_drain(struct role_box *box)
-{
-    struct msg m = {.type = MSG_drain};
-    ipc_send(box->control, &m);
-    box_run(box, &box->drained);
 }
 
 // The process ends when its control channel does; *how is what it ended with.
