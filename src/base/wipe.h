@@ -1,4 +1,4 @@
-// Forgets a secret: the bytes are overwritten, and the compiler may not leave that out.
+// Forgetting a secret: the compiler may not leave these writes out.
 #ifndef BASE_WIPE_H
 #define BASE_WIPE_H
 
@@ -6,9 +6,8 @@
 
 static inline void wipe(void *at, size_t len)
 {
-    volatile unsigned char *byte = at;
-    while (len--)
-        *byte++ = 0;
+    for (volatile unsigned char *p = at; len; len--)
+        *p++ = 0;
 }
 
 #endif
