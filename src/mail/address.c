@@ -346,21 +346,36 @@ bool address_read_path(struct str *text, enum path_role role, bool utf8, struct 
     return true;
 }
 
+static bool read_whole(struct reader *r, struct address *address)
+{
+    struct address read = {.kind = ADDRESS_NULL};
+    bool ok = read_mailbox(r, &read);
+    if (ok && r->at < r->text.len)
+        ok = unexpected(r, "domain");
+    if (ok && r->text.len + 2 > LIMIT_path)
+        ok = wrong(r, "the address is longer than 254 octets");
+    if (ok)
+        *address = read;
+    else if (r->err->class == ERR_PEER_WRONG && r->err->code == 0)
+        r->err->code = 501;
+    return ok;
+}
+
 bool address_read(struct str text, struct arena *arena, struct address *address, struct err *err)
 {
     struct reader r = {
         .text = text, .role = PATH_REVERSE, .utf8 = true, .arena = arena, .err = err};
-    struct address read = {.kind = ADDRESS_NULL};
-    bool ok = read_mailbox(&r, &read);
-    if (ok && r.at < text.len)
-        ok = unexpected(&r, "domain");
-    if (ok && text.len + 2 > LIMIT_path)
-        ok = wrong(&r, "the address is longer than 254 octets");
-    if (ok)
-        *address = read;
-    else if (err->class == ERR_PEER_WRONG && err->code == 0)
-        err->code = 501;
-    return ok;
+    return read_whole(&r, address);
+}
+
+bool address_read_stored(struct str text, enum path_role role, struct arena *arena,
+                         struct address *address, struct err *err)
+{
+    struct reader r = {.text = text, .role = role, .utf8 = true, .arena = arena, .err = err};
+    if (text.len > 0 || role == PATH_FORWARD)
+        return read_whole(&r, address);
+    *address = (struct address){.kind = ADDRESS_NULL};
+    return true;
 }
 
 // ---- writing

@@ -46,6 +46,9 @@ MUST_USE bool address_read_path(struct str *text, enum path_role role, bool utf8
 // allowed.
 MUST_USE bool address_read(struct str text, struct arena *arena, struct address *address,
                            struct err *err);
+// What address_put wrote: the null path and the bare postmaster too, where the role has them.
+MUST_USE bool address_read_stored(struct str text, enum path_role role, struct arena *arena,
+                                  struct address *address, struct err *err);
 
 // local@domain, the local part quoted where its content needs that; nothing for the null path,
 // "postmaster" for the bare postmaster. Brackets are the caller's.

@@ -32,7 +32,8 @@ struct envelope {
 
 void envelope_put(struct buf *out, const struct envelope *e);
 // Reads exactly all of `bytes`. Views point into the arena's copies, not into `bytes`.
-// Damage: ERR_PEER_WRONG. Addresses are checked again as address_read does.
+// Damage: ERR_PEER_WRONG. Addresses are checked again; the texts must be UTF-8 without
+// control characters.
 MUST_USE bool envelope_read(struct str bytes, struct arena *arena, struct envelope *e,
                             struct err *err);
 

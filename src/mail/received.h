@@ -25,5 +25,8 @@ struct received {
 void received_put(struct buf *out, const struct received *r);
 // "Return-Path: <...>" CRLF.
 void return_path_put(struct buf *out, const struct address *reverse_path);
+// "Delivered-To: ADDR (TOKEN)" CRLF. The token, 80 bits of HMAC-SHA-256 over the folded address
+// under the house's secret, tells a loop from a field that somebody else wrote.
+void delivered_to_put(struct buf *out, const struct address *recipient, struct str secret);
 
 #endif

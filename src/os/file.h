@@ -49,7 +49,7 @@ MUST_USE int os_chmod(int dir, const char *path, unsigned mode);
 MUST_USE int os_chown(int dir, const char *path, unsigned uid, unsigned gid);
 
 struct os_space {
-    uint64_t bytes_free;  // for us, root's reserve not counted
+    uint64_t bytes_free; // for us, root's reserve not counted
     uint64_t bytes_total;
     uint64_t inodes_free; // UINT64_MAX where the file system has no count
 };

@@ -1,5 +1,7 @@
 #include "roles/role.h"
 
+#include <errno.h>
+
 #include "base/limits.h"
 #include "os/clock.h"
 #include "os/fault.h"
@@ -27,6 +29,7 @@ struct skeleton {
     struct ipc_channel *peers[IPC_ROLES];
     struct jail_path paths[PATHS_MAX];
     size_t path_count;
+    struct jail_probe probe;
     struct arena process;
     bool began;
 };
@@ -72,7 +75,7 @@ static bool take_configuration(struct skeleton *s, int fd, struct err *err)
     int rc = os_fstat(fd, &st);
     char *to = rc == 0 && st.st_size >= 0 ? buf_reserve(&packed, (size_t)st.st_size) : NULL;
     if (!to)
-        return err_system(err, rc ? rc : -27, "the configuration from the supervisor");
+        return err_system(err, rc ? rc : -EFBIG, "the configuration from the supervisor");
     ssize_t n = os_pread_all(fd, to, (size_t)st.st_size, 0);
     if (n < 0)
         return err_system(err, (int)n, "the configuration from the supervisor");
@@ -103,14 +106,14 @@ static bool set_up(struct skeleton *s, const struct msg_setup *setup, struct err
         return false;
     if (s->role.ops->prepare && !s->role.ops->prepare(&s->role, err))
         return false;
-    jail_report_open();
+    jail_probe_open(&s->probe);
     if (setup->become && !os_become(&who, err))
         return false;
     struct jail jail = {.role = ipc_role_name(s->role.ops->role),
                         .calls = row->calls,
                         .paths = s->paths,
                         .path_count = s->path_count,
-                        .needs_link = (row->calls & JAIL_CHANGE) != 0,
+                        .needs_link = (row->calls & (JAIL_CHANGE | JAIL_MOVE)) != 0,
                         .max_files = row->max_files,
                         .max_memory = row->max_memory};
     if (!jail_enter(&jail, &report, err))
@@ -238,7 +241,8 @@ static void answer_ended(struct pump *pump, enum pump_end end)
 static const struct pump_ops answer_ops = {.input = answer_input, .ended = answer_ended};
 
 // Questions that every role answers, in builds with the fault seam: its walls are tried from inside.
-static bool ask_common(struct str what, struct str argument, struct buf *out, bool *ok)
+static bool ask_common(const struct skeleton *s, struct str what, struct str argument,
+                       struct buf *out, bool *ok)
 {
     if (str_eq(what, STR("try"))) {
         buf_putf(out, "%d\n", jail_try(argument));
@@ -246,7 +250,7 @@ static bool ask_common(struct str what, struct str argument, struct buf *out, bo
         return true;
     }
     if (str_eq(what, STR("report"))) {
-        jail_report_put(out);
+        jail_probe_put(&s->probe, out);
         *ok = true;
         return true;
     }
@@ -264,7 +268,7 @@ static void on_ask(struct ipc_channel *channel, struct msg *m, void *owner)
     must(a != NULL);
     buf_init(&body, LIMIT_control_reply);
     buf_init(&a->out, LIMIT_control_reply + 16);
-    if (!ask_common(m->ask.what, m->ask.argument, &body, &ok)) {
+    if (!ask_common(s, m->ask.what, m->ask.argument, &body, &ok)) {
         if (s->role.ops->ask)
             ok = s->role.ops->ask(&s->role, m->ask.what, m->ask.argument, &body);
         else

@@ -63,6 +63,8 @@ bool segment_open(int log_dir, uint64_t number, struct segment *s, struct err *e
     }
     s->size = (uint64_t)st.st_size & ~(uint64_t)(SEGMENT_BLOCK - 1);
     s->end = SEGMENT_BLOCK;
+    static const char zeros[HEADER_USED];
+    s->blank = memcmp(block, zeros, sizeof zeros) == 0;
     if (!read_header(block, s))
         s->use = 0;
     return true;

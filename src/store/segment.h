@@ -35,6 +35,7 @@ struct segment {
     struct link letters; // those whose record stands here
     uint32_t live;       // of them, not yet at their end
     uint32_t readers;    // jobs that read it now
+    bool blank;          // the header is zeros: never used
     bool fresh;          // this use's header is not on disk yet
     bool suspect;        // a sync failed here: nothing more is written to it
 };
@@ -42,7 +43,8 @@ struct segment {
 // Name of a segment's file below spool/log.
 void segment_name(char name[24], uint64_t number);
 
-// Opens an existing file and reads its header. A file of zeros, or with a damaged header, has use 0.
+// Opens an existing file and reads its header. Blank: never used; use 0 and not blank: the header is
+// damaged.
 MUST_USE bool segment_open(int log_dir, uint64_t number, struct segment *s, struct err *err);
 // Makes the file, filled with zeros to s->size, synced with its directory.
 MUST_USE bool segment_create(int log_dir, struct segment *s, struct err *err);

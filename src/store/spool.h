@@ -11,6 +11,7 @@
 #include "base/list.h"
 #include "mail/envelope.h"
 #include "mail/id.h"
+#include "mail/scan.h"
 #include "os/loop.h"
 #include "os/process.h"
 #include "store/segment.h"
@@ -56,9 +57,10 @@ struct spool_letter {
 // Something that waits for the batch that is gathering now.
 struct spool_waiter {
     struct link link;
-    // In the loop's thread. False: the batch is not on disk and never will be (letters only; states
-    // are written again until they are durable, or the process ends).
-    void (*done)(struct spool_waiter *waiter, bool durable);
+    // Wait for states: they are written again in another segment when a batch fails, so `done` always
+    // says true. Otherwise for letters: false means that they are not on disk and never will be.
+    bool for_states;
+    void (*done)(struct spool_waiter *waiter, bool durable); // in the loop's thread
 };
 
 struct spool_options {
@@ -66,13 +68,12 @@ struct spool_options {
     uint64_t large_body; // octets; longer bodies are files of their own
 };
 
-// Opens spool/ (a directory's descriptor, kept by the caller), takes spool/lock, reads the log. Each
-// letter that still has a pending recipient is given to `found` when all is read.
-MUST_USE bool spool_open(struct spool **spool, int dir, struct loop *loop,
-                         const struct spool_options *options,
-                         void (*found)(void *context, struct spool_letter *letter), void *context,
+// Opens spool/ (a directory's descriptor, kept by the caller), takes spool/lock, reads the log: the
+// index is complete afterwards. Before the jail; starts no thread.
+MUST_USE bool spool_open(struct spool **spool, int dir, const struct spool_options *options,
                          struct err *err);
-// The descriptors and threads before the jail, the rest after it.
+// Starts the commit thread. After the jail.
+MUST_USE bool spool_begin(struct spool *spool, struct loop *loop, struct err *err);
 void spool_close(struct spool **spool);
 
 // What a letter consists of when it arrives: its encoded envelope and its body in pieces. The pieces
@@ -96,13 +97,26 @@ enum spool_added {
 MUST_USE enum spool_added spool_add(struct spool *spool, const struct spool_submission *submission,
                                     struct arena *transaction, struct envelope *envelope,
                                     struct spool_letter **letter, struct err *err);
-// Writes the body to a file of its own first, in a worker thread, reading the pieces until `done`;
-// then the record is in the batch and `done` gets the letter (NULL: failed, err says why).
-struct spool_large;
-void spool_add_large(struct spool *spool, const struct spool_submission *submission,
-                     void (*done)(void *context, struct spool_letter *letter,
-                                  struct envelope *envelope, const struct err *err),
-                     void *context);
+// For SPOOL_TOO_LARGE: writes the body to a file of its own, body/ID, in a worker thread that reads
+// the pieces until `done`. Then spool_add_large puts the letter into the batch.
+struct spool_large {
+    struct os_job job;
+    void (*done)(struct spool_large *large);
+    struct spool *spool;
+    struct spool_submission submission; // the pieces stay where they are until `done`
+    struct buf envelope;                // our copy
+    struct scan scan;
+    uint32_t body_crc;
+    bool ok;
+    struct err err;
+};
+void spool_write_large(struct spool *spool, struct spool_large *large,
+                       const struct spool_submission *submission,
+                       void (*done)(struct spool_large *large));
+MUST_USE enum spool_added spool_add_large(struct spool *spool, struct spool_large *large,
+                                          struct arena *transaction, struct envelope *envelope,
+                                          struct spool_letter **letter, struct err *err);
+void spool_large_finish(struct spool_large *large);
 
 // Changes a recipient's state: in memory at once, on disk with the batch. At its end (DELIVERED,
 // DROPPED, FAILED) `pending` falls.
