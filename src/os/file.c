@@ -40,6 +40,11 @@ void os_close(int *fd)
     *fd = -1;
 }
 
+int os_duplicate(int fd)
+{
+    return (int)SEAM(open, NULL, fcntl(fd, F_DUPFD_CLOEXEC, 0));
+}
+
 ssize_t os_read(int fd, void *to, size_t len)
 {
     size_t n;
