@@ -22,8 +22,7 @@ unsigned nearest_distance(struct str a, struct str b)
         for (size_t k = 1; k <= b.len; k++) {
             char x = ascii_lower(a.ptr[i - 1]), y = ascii_lower(b.ptr[k - 1]);
             row[k] = least(least(above[k] + 1, row[k - 1] + 1), above[k - 1] + (x != y));
-            if (i > 1 && k > 1 && x == ascii_lower(b.ptr[k - 2]) &&
-                ascii_lower(a.ptr[i - 2]) == y)
+            if (i > 1 && k > 1 && x == ascii_lower(b.ptr[k - 2]) && ascii_lower(a.ptr[i - 2]) == y)
                 row[k] = least(row[k], two_above[k - 2] + 1);
         }
     }

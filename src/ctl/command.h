@@ -49,9 +49,9 @@ struct command_option {
 
 struct command {
     const struct command_row *row;
-    struct str conf_path;         // -c, POSTHOUSE_CONF, or the default
-    const struct conf *conf;      // with COMMAND_CONF; else NULL
-    const struct str *args;       // arguments in order, options taken out
+    struct str conf_path;    // -c, POSTHOUSE_CONF, or the default
+    const struct conf *conf; // with COMMAND_CONF; else NULL
+    const struct str *args;  // arguments in order, options taken out
     size_t arg_count;
     const struct command_option *options;
     size_t option_count;

@@ -21,14 +21,21 @@ static const struct row {
 #undef JAIL
 };
 
+// A channel to a peer; the newest of its kind stands first.
+struct peer_link {
+    struct link link;
+    struct ipc_channel *channel;
+};
+
 struct skeleton {
     struct role role;
     struct ipc_channel *control;
     struct ipc_handlers control_handlers;
     struct ipc_handlers peer_handlers; // the role's, with our `closed` in front
-    struct ipc_channel *peers[IPC_ROLES];
+    struct link peers[IPC_ROLES]; // of struct peer_link
     struct jail_path paths[PATHS_MAX];
     size_t path_count;
+    struct jail_probe probe;
     struct arena process;
     bool began;
 };
@@ -54,7 +61,30 @@ void role_allow(struct role *role, int fd, bool change)
 
 struct ipc_channel *role_peer(struct role *role, enum ipc_role peer)
 {
-    return skeleton_of(role)->peers[peer];
+    struct link *list = &skeleton_of(role)->peers[peer];
+    return list_empty(list) ? NULL : CONTAINER_OF(list->next, struct peer_link, link)->channel;
+}
+
+void role_each_peer(struct role *role, enum ipc_role peer,
+                    void (*each)(struct role *role, struct ipc_channel *channel))
+{
+    LIST_EACH(&skeleton_of(role)->peers[peer], at, after)
+    {
+        each(role, CONTAINER_OF(at, struct peer_link, link)->channel);
+    }
+}
+
+bool role_open_directory(struct role *role, struct str path, bool change, int *fd, struct err *err)
+{
+    struct skeleton *s = skeleton_of(role);
+    struct str name;
+    if (!arena_copy(&s->process, path, &name)) // with a NUL behind it
+        return err_set(err, ERR_TRY_LATER, STATUS(4, 3, 0), "no memory for a path");
+    *fd = os_open_directory(OS_HERE, name.ptr);
+    if (*fd < 0)
+        return err_system(err, *fd, "%.*s", STR_ARG(path));
+    role_allow(role, *fd, change);
+    return true;
 }
 
 void role_drained(struct role *role)
@@ -105,14 +135,14 @@ static bool set_up(struct skeleton *s, const struct msg_setup *setup, struct err
         return false;
     if (s->role.ops->prepare && !s->role.ops->prepare(&s->role, err))
         return false;
-    jail_report_open();
+    jail_probe_open(&s->probe);
     if (setup->become && !os_become(&who, err))
         return false;
     struct jail jail = {.role = ipc_role_name(s->role.ops->role),
                         .calls = row->calls,
                         .paths = s->paths,
                         .path_count = s->path_count,
-                        .needs_link = (row->calls & JAIL_CHANGE) != 0,
+                        .needs_link = (row->calls & (JAIL_CHANGE | JAIL_MOVE)) != 0,
                         .max_files = row->max_files,
                         .max_memory = row->max_memory};
     if (!jail_enter(&jail, &report, err))
@@ -164,7 +194,10 @@ static void on_peer(struct ipc_channel *channel, struct msg *m, void *owner)
     if (!ipc_open(&peer, s->role.loop, fd, ops->role, role, m->peer.instance, &s->peer_handlers,
                   &s->role, &err))
         role_fail(&err);
-    s->peers[role] = peer;
+    struct peer_link *link = calloc(1, sizeof *link);
+    must(link != NULL);
+    link->channel = peer;
+    list_prepend(&s->peers[role], &link->link);
     if (ops->peer)
         ops->peer(&s->role, peer);
 }
@@ -173,8 +206,14 @@ static void peer_closed(struct ipc_channel *channel, const char *why)
 {
     struct skeleton *s = skeleton_of(ipc_context(channel));
     enum ipc_role peer = ipc_peer(channel);
-    if (s->peers[peer] == channel)
-        s->peers[peer] = NULL;
+    LIST_EACH(&s->peers[peer], at, after)
+    {
+        struct peer_link *link = CONTAINER_OF(at, struct peer_link, link);
+        if (link->channel == channel) {
+            list_remove(at);
+            free(link);
+        }
+    }
     log_line(LOG_DEBUG, "channel to %s %u: %s", ipc_role_name(peer), ipc_instance(channel), why);
     if (s->role.ops->handlers && s->role.ops->handlers->closed)
         s->role.ops->handlers->closed(channel, why);
@@ -240,7 +279,8 @@ static void answer_ended(struct pump *pump, enum pump_end end)
 static const struct pump_ops answer_ops = {.input = answer_input, .ended = answer_ended};
 
 // Questions that every role answers, in builds with the fault seam: its walls are tried from inside.
-static bool ask_common(struct str what, struct str argument, struct buf *out, bool *ok)
+static bool ask_common(const struct skeleton *s, struct str what, struct str argument,
+                       struct buf *out, bool *ok)
 {
     if (str_eq(what, STR("try"))) {
         buf_putf(out, "%d\n", jail_try(argument));
@@ -248,7 +288,7 @@ static bool ask_common(struct str what, struct str argument, struct buf *out, bo
         return true;
     }
     if (str_eq(what, STR("report"))) {
-        jail_report_put(out);
+        jail_probe_put(&s->probe, out);
         *ok = true;
         return true;
     }
@@ -266,7 +306,7 @@ static void on_ask(struct ipc_channel *channel, struct msg *m, void *owner)
     must(a != NULL);
     buf_init(&body, LIMIT_control_reply);
     buf_init(&a->out, LIMIT_control_reply + 16);
-    if (!ask_common(m->ask.what, m->ask.argument, &body, &ok)) {
+    if (!ask_common(s, m->ask.what, m->ask.argument, &body, &ok)) {
         if (s->role.ops->ask)
             ok = s->role.ops->ask(&s->role, m->ask.what, m->ask.argument, &body);
         else
@@ -302,6 +342,8 @@ int role_main(const struct role_ops *ops, int argc, char **argv)
     os_signals_ignore();
     os_clock_start();
     s->role.ops = ops;
+    for (int i = 0; i < IPC_ROLES; i++)
+        list_init(&s->peers[i]);
     arena_init(&s->process, 64 * 1024 * 1024);
     if (!loop_open(&s->role.loop, &err))
         role_fail(&err);

@@ -1,4 +1,4 @@
-"""The fault seam and its replay, against fault_actor. Usage: test_fault.py PATH-OF-FAULT-ACTOR"""
+"""The fault seam and its replay, against the program that FAULT_ACTOR names (fault_actor.c)."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..'))
 import fault  # noqa: E402
 
-ACTOR = None
+ACTOR = os.environ['FAULT_ACTOR']
 SEEDS = 60
 
 
@@ -341,5 +341,4 @@ class Replay(Scene):
 
 
 if __name__ == '__main__':
-    ACTOR = sys.argv.pop(1)
     unittest.main()
