@@ -62,7 +62,7 @@ struct session {
     struct letter *letter; // from DATA to its answer
     const struct address *asked_recipient; // in the engine, while its RCPT waits
     bool asking;                           // a lookup is under way
-    bool counted;          // in receiver.addresses
+    bool full; // replies must be read first
     char id[SESSION_ID_TEXT + 1];
 };
 

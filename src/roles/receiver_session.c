@@ -246,6 +246,7 @@ static void handle(struct session *s, const struct smtp_event *event)
         break;
     case SMTP_MORE:
     case SMTP_WAIT:
+    case SMTP_FULL:
     case SMTP_HELO:
         break;
     }
@@ -258,8 +259,9 @@ static size_t input(struct pump *pump, struct str bytes)
     size_t taken = 0;
     for (;;) {
         taken += smtp_server_feed(&s->smtp, str_skip(bytes, taken), &event);
-        if (event.type == SMTP_WAIT) {
-            pump_pause(pump);
+        if (event.type == SMTP_WAIT || event.type == SMTP_FULL) {
+            pump_pause(pump); // until the answer, or until the client has read its replies
+            s->full = event.type == SMTP_FULL;
             return taken;
         }
         handle(s, &event);
@@ -268,6 +270,14 @@ static size_t input(struct pump *pump, struct str bytes)
         if (event.type == SMTP_CLOSE)
             return bytes.len;
     }
+}
+
+static void drained(struct pump *pump)
+{
+    struct session *s = CONTAINER_OF(pump, struct session, pump);
+    if (s->full)
+        pump_resume(pump);
+    s->full = false;
 }
 
 static void ended(struct pump *pump, enum pump_end end)
@@ -295,7 +305,8 @@ static void ended(struct pump *pump, enum pump_end end)
     free(s);
 }
 
-static const struct pump_ops pump_callbacks = {.input = input, .ended = ended};
+static const struct pump_ops pump_callbacks = {
+    .input = input, .drained = drained, .ended = ended};
 
 void session_start(struct receiver *r, int fd, const struct net_address *peer,
                    enum smtp_reply greeting)
