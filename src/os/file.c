@@ -325,9 +325,3 @@ void os_unmap(void *at, size_t len)
     if (at)
         must(munmap(at, len) == 0);
 }
-
-int os_duplicate(int fd)
-{
-    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    return own < 0 ? -errno : own;
-}
