@@ -2,14 +2,21 @@
 // memory but what it is given. The same engine runs in the receiver, in unit tests, in .chat
 // scripts and in the fuzzer.
 //
-//     while (input is left) {
+//     do {
 //         n = smtp_server_feed(s, input, &event);      // consumes n bytes, yields one event
 //         input = str_skip(input, n);
-//         switch (event.type) ...                       // MORE: wait for input
-//     }
+//         switch (event.type) ...
+//     } while (event.type is none of MORE, WAIT, FULL, CLOSE);
 //
-// Events whose name begins with SMTP_ASK wait for an answer: until smtp_server_answer the engine
-// consumes nothing and feed yields SMTP_WAIT. Replies gather in s->out, which the caller sends.
+// The loop runs for new input (which may be empty), after smtp_server_answer, and after s->out was
+// sent when the engine had said SMTP_FULL. Events whose name begins with SMTP_ASK wait for an
+// answer: until smtp_server_answer the engine consumes nothing and feed yields SMTP_WAIT. Replies
+// gather in s->out, which the caller sends; while nothing waits to be sent it should buf_release
+// it, then an idle session holds no buffer but the name the client gave.
+//
+// Pipelining (RFC 2920): give all input that is there in one call. What stands behind DATA in the
+// same input was sent before the 354: it is answered 421 4.7.0, as is what is fed while
+// SMTP_ASK_DATA waits.
 #ifndef PROTO_SMTP_SERVER_H
 #define PROTO_SMTP_SERVER_H
 
@@ -18,29 +25,31 @@
 #include "base/list.h"
 #include "mail/address.h"
 #include "mail/id.h"
-
-// The replies: proto/replies.def, REPLY(name, code, class, subject, detail, text). Codes, enhanced
-// codes and texts come from there and nowhere else.
-enum smtp_reply {
-#define REPLY(name, code, class, subject, detail, text) SMTP_REPLY_##name,
-#include "proto/replies.def"
-#undef REPLY
-    SMTP_REPLY_COUNT,
-};
+#include "proto/smtp_data.h"
+#include "proto/smtp_line.h"
+#include "proto/smtp_reply.h"
 
 enum smtp_event_type {
-    SMTP_MORE,      // all input is consumed; more is needed
-    SMTP_WAIT,      // an answer is awaited
-    SMTP_HELO,      // a greeting was taken: s->helo, s->esmtp are set (no answer wanted)
-    SMTP_ASK_MAIL,  // MAIL: event.address is the reverse-path, event.size the declared size (0: none)
-    SMTP_ASK_RCPT,  // RCPT: event.address
-    SMTP_ASK_DATA,  // DATA: the envelope is complete; SMTP_REPLY_go_ahead lets the data come
-    SMTP_BODY,      // event.bytes: a piece of the message, dots unstuffed, bare CR/LF converted;
-                    // a view into the input or into static text, valid until the next feed
-    SMTP_ASK_END,   // end of data; event.size octets were given in all
-    SMTP_RESET,     // the transaction is gone (RSET, HELO, EHLO, a refusal, QUIT in the middle)
-    SMTP_REFUSED,   // a command was refused by the engine itself: event.reply (for the event log)
-    SMTP_CLOSE,     // send s->out, then close (after QUIT, or 421)
+    SMTP_MORE,     // all input is consumed; more is needed
+    SMTP_WAIT,     // an answer is awaited
+    SMTP_FULL,     // s->out must be sent first: a client that does not read is not read either
+    SMTP_HELO,     // a greeting was taken: s->helo, s->esmtp are set (no answer wanted)
+    SMTP_ASK_MAIL, // MAIL: event.address is the reverse-path, event.size the declared
+                   // size, 0 when there is none
+    SMTP_ASK_RCPT, // RCPT: event.address
+    SMTP_ASK_DATA, // DATA: the envelope is complete; SMTP_REPLY_go_ahead lets the data come.
+                   // Refused, the transaction stays open
+    SMTP_BODY,     // event.bytes: a piece of the message, dots unstuffed, bare CR/LF converted;
+                   // a view into the input or into static text, valid until the next feed
+    SMTP_ASK_END,  // end of data; event.size octets were given in all. The answer, whatever it is,
+                   // ends the transaction
+    SMTP_RESET,    // the transaction is gone (RSET, HELO, EHLO, QUIT in the middle, the end of data
+                   // that were refused); its fields are empty already
+    SMTP_REFUSED,  // refused by the engine itself: event.reply (for the event log), event.bytes the
+                   // command line, empty where there is none. Data are refused as soon as it is
+                   // clear (too_large, bare_newline_data): no SMTP_BODY follows, at their end the
+                   // reply is written and SMTP_RESET comes
+    SMTP_CLOSE,    // send s->out, then close; event.reply says why: bye, or a 421
 };
 
 struct smtp_event {
@@ -53,8 +62,8 @@ struct smtp_event {
 
 struct smtp_server_config {
     struct str hostname;
-    uint64_t max_message;    // octets, before dots are unstuffed is wrong: after (RFC 1870)
-    uint32_t max_recipients; // 100 and more; beyond: 452 4.5.3
+    uint64_t max_message;     // octets of the message, dots unstuffed; 1 and more
+    uint32_t max_recipients;  // 100 and more; beyond: 452 4.5.3
     bool refuse_bare_newline; // bare_newline: refuse
 };
 
@@ -68,54 +77,50 @@ struct smtp_server {
     struct buf out; // replies to send; the caller drops what it sent
 
     // The session so far; read-only for the caller.
-    struct buf helo;
+    struct buf helo; // as the client said it: a domain, or a literal with its brackets
     bool esmtp;
 
     // The transaction, from MAIL to its end. All of it lives in `transaction`.
     struct arena transaction;
     struct mail_id id; // set by the caller before it answers SMTP_ASK_MAIL
-    bool has_id;
-    struct address reverse_path;
-    uint64_t declared_size;
+    bool has_id;       // SMTP_ASK_MAIL was answered
     bool utf8;         // SMTPUTF8
     bool body_8bit;    // BODY=8BITMIME
+    struct address reverse_path;
+    uint64_t declared_size;
     struct link recipients; // of struct smtp_recipient, accepted ones, in order
     uint32_t recipient_count;
 
     // Private.
     unsigned state;
-    unsigned asked;
-    struct buf line; // a command line that came in pieces
-    struct smtp_data {
-        unsigned state;
-        uint64_t size;
-        bool too_large, bare_newline;
-    } data;
-    unsigned errors;
-    unsigned refused_recipients;
-    uint64_t junk;
+    enum smtp_event_type asked;       // the question that waits for its answer, or SMTP_MORE
+    enum smtp_event_type pending;     // yielded next, or SMTP_MORE
+    enum smtp_reply closing;          // why, once closed
+    struct smtp_recipient *candidate; // of the RCPT that is asked
+    unsigned parameters;              // of the MAIL being read: bits, to see repeated ones
+    bool early;                       // input came while SMTP_ASK_DATA waited
+    struct smtp_line line;
+    struct smtp_data data;
+    uint64_t data_size;
+    enum smtp_reply data_reply; // go_ahead, or the refusal that the end of data will get
+    uint64_t errors, accepted;  // commands refused 5yz, recipients accepted: in the session
 };
 
 void smtp_server_init(struct smtp_server *s, const struct smtp_server_config *config);
 void smtp_server_finish(struct smtp_server *s);
 // Writes the 220 banner, or, with a refusal such as too many connections, that reply.
 void smtp_server_greet(struct smtp_server *s, enum smtp_reply reply);
-// Consumes input up to the next event: the count consumed. Small pieces and large ones give the same
-// events, SMTP_BODY pieces apart (their concatenation is the same).
+// Consumes input up to the next event: the count consumed. Small pieces and large ones give the
+// same events, SMTP_BODY pieces apart (their concatenation is the same).
 size_t smtp_server_feed(struct smtp_server *s, struct str input, struct smtp_event *event);
-// Answers the event that waits. `detail` is put behind the table's text where the row has a "%s"
-// (escaped, clipped to the reply line's limit). From MAIL on, refusals end in " [ID]".
+// Answers the event that waits; 421 closes the session. `detail` stands where the table's text has
+// a "%s" (printable ASCII, all else escaped, clipped to the reply line's limit); empty, it is what
+// the engine knows: the queue id of `queued`, the limit of `too_large`, the host name in a 421.
+// From MAIL on, refusals end in " [ID]".
 void smtp_server_answer(struct smtp_server *s, enum smtp_reply reply, struct str detail);
 // 421 at any time (shutdown, time-out): the reply is written, the next feed yields SMTP_CLOSE.
 void smtp_server_abort(struct smtp_server *s, enum smtp_reply reply);
 // True outside a transaction and with no unfinished command: a good moment for 421 at shutdown.
 bool smtp_server_idle(const struct smtp_server *s);
-
-// Code and text of a reply, for the event log.
-unsigned smtp_reply_code(enum smtp_reply reply);
-struct status smtp_reply_status(enum smtp_reply reply);
-const char *smtp_reply_text(enum smtp_reply reply);
-// The reply for an error: TRY_LATER gives 451/452 by status, others the nearest 5yz row.
-enum smtp_reply smtp_reply_of(const struct err *err);
 
 #endif
