@@ -12,6 +12,7 @@
 #define strcat BANNED_strcat_use_buf_put
 #define strncpy BANNED_strncpy_use_buf_put
 #define strncat BANNED_strncat_use_buf_put
+#undef sprintf // a macro under clang's _FORTIFY_SOURCE
 #define sprintf BANNED_sprintf_use_buf_putf
 #define vsprintf BANNED_vsprintf_use_buf_putf
 #define gets BANNED_gets_use_os_read
@@ -25,6 +26,7 @@
 #define sscanf BANNED_sscanf_use_str_cut
 #define system BANNED_system_no_shell_is_run
 #define popen BANNED_popen_no_shell_is_run
+#undef alloca // a macro under _GNU_SOURCE
 #define alloca BANNED_alloca_use_arena_alloc
 #define asctime BANNED_asctime_use_mail_date
 #define ctime BANNED_ctime_use_mail_date

@@ -81,8 +81,8 @@ void buf_vputf(struct buf *b, const char *fmt, va_list args)
     enum { GUESS = 128 };
     va_list again;
     va_copy(again, args);
-    size_t room = b->overflow || b->limit - b->len < GUESS ? 0 : GUESS;
-    char *to = room ? buf_reserve(b, room) : NULL;
+    char *to = b->overflow || b->limit - b->len < GUESS ? NULL : buf_reserve(b, GUESS);
+    size_t room = to ? GUESS : 0;
     int n = vsnprintf(to, room, fmt, args);
     must(n >= 0);
     if (to && (size_t)n < room) {

@@ -16,9 +16,16 @@ enum conf_protocol {
 };
 const char *conf_protocol_name(enum conf_protocol protocol);
 
+// Where a value stands: file, line and column from 1; line 0 is the default.
+struct conf_place {
+    struct str file;
+    unsigned line, column;
+};
+
 struct conf_listen {
     enum conf_protocol protocol;
     struct net_address address;
+    struct conf_place place;
 };
 
 enum conf_bare_newline { CONF_BARE_CONVERT, CONF_BARE_REFUSE };
@@ -38,26 +45,43 @@ struct conf_problem {
 };
 
 struct conf_problems {
-    struct conf_problem *items;
-    size_t count;
+    struct conf_problem *items; // by file and line
+    size_t count;               // at most LIMIT_config_errors
+    size_t left_out;            // found beyond that
 };
 
 // Reads and checks everything; all problems in one run. True: *conf is complete. All memory comes
-// from the arena.
+// from the arena; LIMIT_config_memory is enough for the largest configuration that is accepted.
 MUST_USE bool conf_load(struct str path, struct arena *arena, struct conf *conf,
                         struct conf_problems *problems);
 // The problems as text for people.
 void conf_put_problems(struct buf *out, const struct conf_problems *problems);
 
-// The effective values as YAML, each with its place or "default" as a comment.
+// The effective values as YAML, each with its place or "default" as a comment. Loading the text
+// gives the same values.
 void conf_show(struct buf *out, const struct conf *conf);
-void conf_schema(struct buf *out); // JSON Schema
-// All values but the places, for a role; and back. unpack checks again.
+void conf_schema(struct buf *out); // JSON Schema, for editors
+// A commented file for a person to edit. Settings stand as given, all other options as comments
+// with their defaults; a protocol with an empty address is off.
+struct conf_setting {
+    struct str name; // of an option of the top
+    struct str value;
+};
+struct conf_sample {
+    const struct conf_setting *settings;
+    size_t count;
+    struct str listen[CONF_PROTOCOLS];
+};
+void conf_put_sample(struct buf *out, const struct conf_sample *sample);
+void conf_put_manual(struct buf *out); // posthouse.yaml(5), in mdoc(7)
+// All values but the places and sources, for a role; and back. unpack is a door: it checks all
+// again, and what it accepts packs to the same bytes.
 void conf_pack(struct buf *out, const struct conf *conf);
 MUST_USE bool conf_unpack(struct str packed, struct arena *arena, struct conf *conf,
                           struct err *err);
 
-// "%d/%u" with the file names of domain and local part (address_put_file_name) in their places.
+// conf->mailbox with the file names of domain and local part (address_put_file_name) in the places
+// of %d and %u, and a percent sign in that of %%: a path below mail_dir.
 void conf_put_mailbox(struct buf *out, const struct conf *conf, struct str domain_name,
                       struct str user_name);
 

@@ -1,16 +1,17 @@
-// struct conf, made from options.def and the records.
+// struct conf, made from options.def and the records. Included by conf.h only, after the types of
+// the records.
 #ifndef CONF_CONF_STRUCT_H
 #define CONF_CONF_STRUCT_H
 
 #include "os/net.h"
 
-#define CONF_C_NAME struct str
-#define CONF_C_PATH struct str
-#define CONF_C_TEXT struct str
-#define CONF_C_SIZE uint64_t
-#define CONF_C_TIME uint64_t
-#define CONF_C_COUNT uint64_t
-#define CONF_C_FLAG bool
+#define CONF_C_NAME   struct str
+#define CONF_C_PATH   struct str
+#define CONF_C_TEXT   struct str
+#define CONF_C_SIZE   uint64_t
+#define CONF_C_TIME   uint64_t
+#define CONF_C_COUNT  uint64_t
+#define CONF_C_FLAG   bool
 #define CONF_C_CHOICE unsigned
 
 #define CONF_IN_top_top(type, name) CONF_C_##type name;
@@ -32,12 +33,6 @@ struct conf {
     struct str *sources; // the files it was read from, the main one first
     size_t source_count;
     struct conf_place *places; // of each option, by its number in options.def
-};
-
-// Where a value stands: file and line; line 0 is the default.
-struct conf_place {
-    struct str file;
-    unsigned line, column;
 };
 
 #endif

@@ -70,8 +70,10 @@ bool ipc_linked(enum ipc_role a, enum ipc_role b);
 // Appends the framed message. Fails (our bug: must) on a text longer than LIMIT_message.
 void msg_put(struct buf *out, const struct msg *m);
 // Reads one framed message from the front of *in: 1 = read, 0 = incomplete, -1 = against the table.
-// fd fields are set to -1; *wants_fd says whether one belongs to it.
-int msg_read(struct str *in, struct msg *m, bool *wants_fd);
+// Texts are views into *in; a descriptor's field is -1.
+int msg_read(struct str *in, struct msg *m);
+// The message's descriptor field, or NULL when it has none.
+int *msg_fd(struct msg *m);
 
 // ---- channels
 

@@ -18,6 +18,8 @@ MUST_USE int os_open(int dir, const char *path, int flags, unsigned mode);
 MUST_USE int os_open_directory(int dir, const char *path);
 // Closes *fd when it is >= 0 and sets it to -1. Errors of close are of no use after a sync.
 void os_close(int *fd);
+// Another descriptor for the same open file.
+MUST_USE int os_duplicate(int fd);
 
 // One call, at most len bytes: a count, 0 at the end, or -errno.
 MUST_USE ssize_t os_read(int fd, void *to, size_t len);
@@ -47,7 +49,7 @@ MUST_USE int os_chmod(int dir, const char *path, unsigned mode);
 MUST_USE int os_chown(int dir, const char *path, unsigned uid, unsigned gid);
 
 struct os_space {
-    uint64_t bytes_free;  // for us, root's reserve not counted
+    uint64_t bytes_free; // for us, root's reserve not counted
     uint64_t bytes_total;
     uint64_t inodes_free; // UINT64_MAX where the file system has no count
 };

@@ -1,5 +1,5 @@
 // The walls of a role: no_new_privs, rlimits, Landlock, seccomp; in this order, before the first
-// thread. What a role may do is a row of roles/roles.def; tools/jail.expected holds the list that
+// thread. What a role may do is a row of roles/jails.def; tools/jail.expected holds the list that
 // was agreed to, and a test fails when a row grew beyond it.
 #ifndef OS_JAIL_H
 #define OS_JAIL_H
@@ -9,20 +9,22 @@
 
 // Groups of system calls, from os/jail_calls.def. Every role has JAIL_BASE.
 enum jail_calls {
-    JAIL_BASE = 1,      // memory, clock, epoll, own descriptors, futex, exit, random
-    JAIL_THREADS = 2,   // clone of threads
-    JAIL_ACCEPT = 4,    // accept4 on descriptors it was given
-    JAIL_PASS = 8,      // sendmsg and recvmsg with descriptors
-    JAIL_CONNECT = 16,  // socket (AF_INET, AF_INET6 streams), connect
-    JAIL_FILES = 32,    // openat for reading, fstat, getdents
-    JAIL_CHANGE = 64,   // openat for writing, link, rename, unlink, mkdir, truncate, sync
-    JAIL_MEMFD = 128,   // memfd_create, seals
-    JAIL_LOCKS = 256,   // flock, fcntl locks (SQLite too)
+    JAIL_BASE = 1,     // memory, clock, epoll, own descriptors, futex, exit, random
+    JAIL_THREADS = 2,  // clone of threads
+    JAIL_ACCEPT = 4,   // accept4 on descriptors it was given
+    JAIL_PASS = 8,     // sendmsg and recvmsg with descriptors; are they sealed?
+    JAIL_CONNECT = 16, // socket (AF_INET, AF_INET6 streams), connect
+    JAIL_FILES = 32,   // openat for reading, stat, getdents
+    JAIL_CHANGE = 64,  // openat for writing, link, rename, unlink, mkdir, truncate, sync
+    JAIL_MEMFD = 128,  // memfd_create, sealing
+    JAIL_LOCKS = 256,  // flock, fcntl locks (SQLite too)
+    JAIL_STORE = 512,  // read, write, cut and sync files that were opened before the jail
+    JAIL_MOVE = 1024,  // rename, unlink: what stands in the files stays as it is
 };
 
 struct jail_path {
-    int fd; // an open directory (or file): the role reaches what is beneath it
-    bool change; // create, write, link, remove; otherwise read only
+    int fd;      // an open directory (or file): the role reaches what is beneath it
+    bool change; // what JAIL_CHANGE or JAIL_MOVE allows; otherwise read only
 };
 
 struct jail {
@@ -30,14 +32,15 @@ struct jail {
     unsigned calls; // enum jail_calls
     const struct jail_path *paths;
     size_t path_count;
-    bool needs_link; // link or rename across directories: without Landlock ABI 2 it runs without
-    uint64_t max_files;  // RLIMIT_NOFILE
+    bool needs_link;    // link or rename across directories: without Landlock ABI 2 it runs without
+    uint64_t max_files; // RLIMIT_NOFILE, where the limit that we were born with allows it
     uint64_t max_memory; // RLIMIT_AS, 0 = none (sanitizer builds: none)
 };
 
 struct jail_report {
-    int landlock_abi; // 0 = the kernel has none
-    bool seccomp;
+    int landlock_abi; // that is in force; 0 = the kernel has none, or none that needs_link can use
+    bool seccomp;     // in force
+    uint64_t max_files; // RLIMIT_NOFILE as it is now
 };
 
 // Shuts this process in for good. A missing wall is told in *report (the role says so once and runs
@@ -48,13 +51,19 @@ MUST_USE bool jail_enter(const struct jail *jail, struct jail_report *report, st
 // with tools/jail.expected.
 void jail_describe(const struct jail *jail, struct buf *out);
 
-// For test builds: tries what must fail and says how it ended: "open", "connect", "exec".
-// 0 when it was possible, else -errno (a kill ends the process).
+// ---- for test builds (os/jail_probe.c); other builds refuse
+
+// Tries what must fail and says how it ended: 0 when it was possible, else -errno (a kill ends the
+// process). what: "open", "connect", "exec"; -ENOSYS for all else.
 int jail_try(struct str what);
 
-// For test builds: this process's descriptors and maps, a line each, from /proc/self by descriptors
-// opened before the jail (jail_report_open). Empty in other builds.
-void jail_report_open(void);
-void jail_report_put(struct buf *out);
+// What this process holds: a line for each descriptor and mapping. Descriptors on /proc/self are
+// opened before the jail; those of an empty probe are -1.
+struct jail_probe {
+    int fds;
+    int maps;
+};
+void jail_probe_open(struct jail_probe *probe);
+void jail_probe_put(const struct jail_probe *probe, struct buf *out);
 
 #endif

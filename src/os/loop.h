@@ -10,8 +10,8 @@
 struct loop;
 
 enum loop_events {
-    LOOP_READ = 1,  // readable, or the peer closed its side
-    LOOP_WRITE = 2, // writable
+    LOOP_READ = 1,   // readable, or the peer closed its side
+    LOOP_WRITE = 2,  // writable
     LOOP_HANGUP = 4, // error or both sides closed: always told, need not be asked for
 };
 
@@ -41,7 +41,7 @@ MUST_USE bool loop_add(struct loop *loop, struct watch *watch, unsigned events, 
 void loop_change(struct loop *loop, struct watch *watch, unsigned events);
 void loop_remove(struct loop *loop, struct watch *watch);
 
-// Fires once, `ms` from now at the earliest (granularity 1 ms near, 1/64 of the distance far away).
+// Fires once, when loop_now() has grown by at least `ms`; 0 is the next turn, or later in this one.
 // Setting a timer that is set moves it. A zeroed timer is not set. Cancelling one that is not set
 // does nothing.
 void loop_set_timer(struct loop *loop, struct timer *timer, uint64_t ms);

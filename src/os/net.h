@@ -7,7 +7,7 @@
 #include "base/err.h"
 
 struct net_address {
-    uint8_t family; // 4 or 6; 0 = none
+    uint8_t family;    // 4 or 6; 0 = none
     uint8_t bytes[16]; // network order; 4 of them for IPv4. ::ffff:a.b.c.d arrives as IPv4.
     uint16_t port;
     uint32_t scope; // IPv6 zone of a link-local address
@@ -15,18 +15,22 @@ struct net_address {
 
 // "127.0.0.1:25", "[::1]:25", "*:25" (IPv6 any, IPv4 too). Port 0 is allowed (a test's free port).
 MUST_USE bool net_address_read(struct str text, struct net_address *address);
-// "127.0.0.1" or "::1" without port. net_put_ip writes that, net_put_address with port.
+// "127.0.0.1" or "::1" without port; a zone as a number, "fe80::1%2". net_put_ip writes the address
+// without zone and port (RFC 5321 literals have none), net_put_address all of it.
 MUST_USE bool net_ip_read(struct str text, struct net_address *address);
 void net_put_ip(struct buf *out, const struct net_address *address);
 void net_put_address(struct buf *out, const struct net_address *address);
 bool net_is_loopback(const struct net_address *address);
+// ::ffff:a.b.c.d becomes a.b.c.d; all reading and receiving functions here have done it.
+void net_address_unmap(struct net_address *address);
 
 // A network "192.0.2.0/24", "2001:db8::/32", or one address.
 struct net_range {
     struct net_address base;
     uint8_t bits;
 };
-// False too when bits beyond the prefix are set (a mistake that the administrator wants to hear of).
+// False too when bits beyond the prefix are set (a mistake that the administrator wants to hear
+// of).
 MUST_USE bool net_range_read(struct str text, struct net_range *range);
 bool net_range_has(const struct net_range *range, const struct net_address *address);
 
@@ -45,15 +49,16 @@ MUST_USE ssize_t net_send(int fd, struct str bytes);
 void net_end_output(int fd);
 
 // Two connected stream sockets between our own processes; and a listener and connection at a path
-// (the control socket). The path is taken relative to the directory (sun_path holds 108 bytes only).
+// (the control socket). The path is taken relative to the directory (sun_path holds 108 bytes
+// only).
 MUST_USE int net_pair(int fds[2]);
 MUST_USE int net_listen_path(int dir, const char *name, unsigned mode);
 MUST_USE int net_connect_path(const char *path);
 // Who is at the other end of a unix socket.
 MUST_USE int net_peer_uid(int fd, unsigned *uid);
 
-// Bytes with at most one descriptor. The sender's own descriptor stays open. *received is -1 when
-// none came.
+// Bytes with at most one descriptor (fd < 0: none). The sender's own descriptor stays open.
+// *received is -1 when none came; -EPROTO, all closed, when more than one did.
 MUST_USE ssize_t net_send_fd(int socket, struct str bytes, int fd);
 MUST_USE ssize_t net_receive_fd(int socket, void *to, size_t len, int *received);
 

@@ -31,23 +31,33 @@ struct role_ops {
     void (*arena)(struct role *role, int fd, uint32_t instance);
     // Stop taking new work, finish what is under way, then role_drained. NULL: at once.
     void (*drain)(struct role *role, uint64_t milliseconds);
-    // A question of the administrator: answer into out. False: not understood (text in out).
+    // A question of the administrator (`posthouse queue list`): the answer goes into out. False: no,
+    // and out says why in one line. NULL: nothing may be asked.
     bool (*ask)(struct role *role, struct str what, struct str argument, struct buf *out);
+    // A reload gave new options (role->conf is new already). Only the queue lives through a reload;
+    // other roles are started afresh.
+    void (*reloaded)(struct role *role);
 };
 
 struct role {
     const struct role_ops *ops;
     const struct conf *conf; // the effective configuration, lives as long as the process
     struct loop *loop;
-    uint32_t instance;
-    void *state; // the role's own
+    uint32_t instance; // its number among all processes the supervisor started
+    void *state;       // the role's own
 };
 
 int role_main(const struct role_ops *ops, int argc, char **argv);
 // In prepare: what is beneath this directory stays reachable after the jail.
 void role_allow(struct role *role, int fd, bool change);
-// The channel to that peer (instance 0), or NULL while it is away.
+// The newest channel to that peer, or NULL while it is away.
 struct ipc_channel *role_peer(struct role *role, enum ipc_role peer);
+// Calls `each` for all channels to that kind of peer.
+void role_each_peer(struct role *role, enum ipc_role peer,
+                    void (*each)(struct role *role, struct ipc_channel *channel));
+// In prepare: opens a directory of the configuration and keeps it reachable after the jail.
+MUST_USE bool role_open_directory(struct role *role, struct str path, bool change, int *fd,
+                                  struct err *err);
 void role_drained(struct role *role);
 // Cannot go on: logs, and ends the process (the supervisor starts it again).
 NORETURN void role_fail(const struct err *err);

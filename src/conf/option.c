@@ -1,0 +1,91 @@
+#include "conf/option.h"
+
+#define CONF_AT_top(name)    offsetof(struct conf, name)
+#define CONF_AT_limits(name) offsetof(struct conf, limits.name)
+#define IS_live              true
+#define IS_restart           false
+
+static const struct conf_option options[CONF_OPTIONS] = {
+#define OPTION(group, name, type, preset, min, max, reload, help)                                  \
+    {CONF_GROUP_##group,   CONF_##type, #name, preset, min, max, IS_##reload, help,                \
+     CONF_AT_##group(name)},
+#include "conf/options.def"
+#undef OPTION
+};
+
+static const struct conf_option listen_fields[] = {
+#define RECORD(...)
+#define FIELD(record, name, type, help)                                                            \
+    {CONF_GROUP_top, CONF_##type, #name, "", 0, 0, true, help, 0},
+#include "conf/records.def"
+#undef RECORD
+#undef FIELD
+};
+
+static const struct conf_record records[CONF_RECORDS] = {
+#define RECORD(name, help) {#name, help, name##_fields, ARRAY_LEN(name##_fields)},
+#define FIELD(...)
+#include "conf/records.def"
+#undef RECORD
+#undef FIELD
+};
+
+static const struct choice {
+    const char *set;
+    const char *word;
+    unsigned value;
+    const char *help;
+} choices[] = {
+#define CHOICE(set, word, value, help) {#set, word, value, help},
+#include "conf/choices.def"
+#undef CHOICE
+};
+
+const struct conf_option *option_at(enum conf_option_number number)
+{
+    must(number < CONF_OPTIONS);
+    return &options[number];
+}
+
+const char *option_group_name(enum conf_group group)
+{
+    return group == CONF_GROUP_limits ? "limits" : "";
+}
+
+enum conf_option_number option_find(enum conf_group group, struct str name)
+{
+    enum conf_option_number n = 0;
+    while (n < CONF_OPTIONS &&
+           (options[n].group != group || !str_eq(str_of(options[n].name), name)))
+        n++;
+    return n;
+}
+
+const struct conf_record *option_record(enum conf_record_number number)
+{
+    must(number < CONF_RECORDS);
+    return &records[number];
+}
+
+static const char *choice_word(struct str set, uint64_t value, const char **help)
+{
+    for (size_t i = 0; i < ARRAY_LEN(choices); i++)
+        if (choices[i].value == value && str_eq(str_of(choices[i].set), set)) {
+            if (help)
+                *help = choices[i].help;
+            return choices[i].word;
+        }
+    return NULL;
+}
+
+const char *option_choice(const struct conf_option *option, uint64_t nth, const char **help)
+{
+    return choice_word(str_of(option->name), nth, help);
+}
+
+const char *conf_protocol_name(enum conf_protocol protocol)
+{
+    const char *word = choice_word(STR("protocol"), protocol, NULL);
+    must(word != NULL);
+    return word;
+}

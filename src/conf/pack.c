@@ -1,0 +1,137 @@
+// The configuration on its way to a role: a mark with the number of options (a role of another
+// build is refused), the options in the order of options.def, the listeners. Little-endian; a text
+// is its length in 32 bits and its octets.
+#include "base/limits.h"
+#include "conf/value.h"
+
+enum { PACK_MARK = 0x31434850, ADDRESS_OCTETS = 23 }; // "PHC1"
+
+static void put_address(struct buf *out, const struct net_address *address)
+{
+    buf_put_byte(out, (char)address->family);
+    buf_put(out, str_from(address->bytes, sizeof(address->bytes)));
+    buf_put_u16(out, address->port);
+    buf_put_u32(out, address->scope);
+}
+
+void conf_pack(struct buf *out, const struct conf *conf)
+{
+    buf_put_u32(out, PACK_MARK);
+    buf_put_u32(out, CONF_OPTIONS);
+    for (enum conf_option_number n = 0; n < CONF_OPTIONS; n++) {
+        const struct conf_option *option = option_at(n);
+        struct conf_value value = value_of(conf, option);
+        if (value_has_text(option)) {
+            buf_put_u32(out, (uint32_t)value.text.len);
+            buf_put(out, value.text);
+        } else {
+            buf_put_u64(out, value.number);
+        }
+    }
+    buf_put_u32(out, (uint32_t)conf->listen_count);
+    for (size_t i = 0; i < conf->listen_count; i++) {
+        buf_put_byte(out, (char)conf->listen[i].protocol);
+        put_address(out, &conf->listen[i].address);
+    }
+}
+
+// A failed read gives zeros and leaves `failed` set: ask once at the end.
+struct reader {
+    struct str rest;
+    bool failed;
+};
+
+static struct str get_bytes(struct reader *r, uint64_t len)
+{
+    struct str head = str_sub(r->rest, 0, (size_t)len);
+    if (len > r->rest.len) {
+        r->failed = true;
+        return STR("");
+    }
+    r->rest = str_skip(r->rest, (size_t)len);
+    return head;
+}
+
+static uint64_t get_number(struct reader *r, size_t octets)
+{
+    struct str bytes = get_bytes(r, octets);
+    uint64_t v = 0;
+    for (size_t i = bytes.len; i > 0; i--)
+        v = v << 8 | (unsigned char)bytes.ptr[i - 1];
+    return v;
+}
+
+// One value has one form: what an IPv4 address does not use is zero.
+static bool get_address(struct reader *r, struct net_address *address)
+{
+    static const uint8_t zeros[12] = {0};
+    *address = (struct net_address){.family = (uint8_t)get_number(r, 1)};
+    struct str bytes = get_bytes(r, sizeof(address->bytes));
+    if (r->failed)
+        return false;
+    memcpy(address->bytes, bytes.ptr, sizeof(address->bytes));
+    address->port = (uint16_t)get_number(r, 2);
+    address->scope = (uint32_t)get_number(r, 4);
+    if (address->family == 4)
+        return address->scope == 0 && memcmp(address->bytes + 4, zeros, sizeof(zeros)) == 0;
+    return address->family == 6;
+}
+
+static bool get_option(struct reader *r, const struct conf_option *option, struct arena *arena,
+                       struct conf *conf, struct err *err)
+{
+    struct conf_value value = {.text = STR("")};
+    struct complaint complaint;
+    if (value_has_text(option)) {
+        struct str text = get_bytes(r, get_number(r, 4));
+        if (!arena_copy(arena, text, &value.text))
+            return err_set(err, ERR_TRY_LATER, STATUS(4, 3, 0), "no room for the configuration");
+    } else {
+        value.number = get_number(r, 8);
+    }
+    if (r->failed)
+        return err_set(err, ERR_OUR_BUG, STATUS(4, 3, 0), "the packed configuration ends early");
+    if (!value_check(option, &value, arena, &complaint))
+        return err_set(err, ERR_OUR_BUG, STATUS(4, 3, 0), "the packed configuration: %s: %.*s",
+                       option->name, STR_ARG(complaint.text));
+    value_store(conf, option, &value);
+    return true;
+}
+
+static bool get_listen(struct reader *r, struct arena *arena, struct conf *conf, struct err *err)
+{
+    uint64_t count = get_number(r, 4);
+    if (r->failed || count > r->rest.len / (1 + ADDRESS_OCTETS))
+        return err_set(err, ERR_OUR_BUG, STATUS(4, 3, 0), "the packed configuration ends early");
+    conf->listen = arena_alloc_array(arena, (size_t)count, sizeof(*conf->listen));
+    if (count && !conf->listen)
+        return err_set(err, ERR_TRY_LATER, STATUS(4, 3, 0), "no room for the configuration");
+    for (; conf->listen_count < count; conf->listen_count++) {
+        struct conf_listen *listen = &conf->listen[conf->listen_count];
+        uint64_t protocol = get_number(r, 1);
+        listen->protocol = (enum conf_protocol)protocol;
+        if (protocol >= CONF_PROTOCOLS || !get_address(r, &listen->address))
+            return err_set(err, ERR_OUR_BUG, STATUS(4, 3, 0),
+                           "the packed configuration has a listener that can not be");
+    }
+    return true;
+}
+
+bool conf_unpack(struct str packed, struct arena *arena, struct conf *conf, struct err *err)
+{
+    struct reader r = {.rest = packed};
+    *conf = (struct conf){0};
+    if (packed.len > LIMIT_config_packed || get_number(&r, 4) != PACK_MARK ||
+        get_number(&r, 4) != CONF_OPTIONS)
+        return err_set(err, ERR_OUR_BUG, STATUS(4, 3, 0), "this is no packed configuration");
+    conf->places = arena_alloc_array(arena, CONF_OPTIONS, sizeof(*conf->places));
+    if (!conf->places)
+        return err_set(err, ERR_TRY_LATER, STATUS(4, 3, 0), "no room for the configuration");
+    for (enum conf_option_number n = 0; n < CONF_OPTIONS; n++)
+        if (!get_option(&r, option_at(n), arena, conf, err))
+            return false;
+    if (!get_listen(&r, arena, conf, err))
+        return false;
+    return r.rest.len == 0 ||
+           err_set(err, ERR_OUR_BUG, STATUS(4, 3, 0), "the packed configuration has a tail");
+}

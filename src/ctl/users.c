@@ -1,0 +1,226 @@
+// posthouse user add, list, remove, password.
+//
+// Two databases hold what belongs to a user, and a command may be cut between them. So a hash is
+// written before its user is there, and removed after the user is gone: what may be left is a hash
+// without a user, which opens nothing and is replaced when the user is added again.
+#include "base/json.h"
+#include "ctl/identity.h"
+#include "ctl/secret.h"
+#include "mail/date.h"
+#include "store/directory_db.h"
+#include "store/login_db.h"
+#include "store/password.h"
+
+enum { HASH_MAX = 512, MAILBOX_MAX = 8192, OUT_PIECE = 32768 };
+
+struct databases {
+    struct directory_db *directory;
+    struct login_db *passwords;
+};
+
+// The command's address, and the databases opened by the right user.
+static int begin(struct command *c, struct address *address, struct databases *db)
+{
+    struct err err;
+    struct str text = c->args[0];
+    *db = (struct databases){.directory = NULL};
+    if (!address_read(text, c->arena, address, &err))
+        return command_usage(c, "%.*s: %s", STR_ARG(text), err.text);
+    int code = identity_take(c);
+    if (code != EXIT_DONE)
+        return code;
+    if (!directory_db_open(&db->directory, c->conf->state_dir, DATABASE_WRITE, &err) ||
+        !login_db_open(&db->passwords, c->conf->state_dir, DATABASE_WRITE, &err))
+        return command_error(c, &err);
+    return EXIT_DONE;
+}
+
+static int finish(struct databases *db, int code)
+{
+    login_db_close(&db->passwords);
+    directory_db_close(&db->directory);
+    return code;
+}
+
+static bool set_password(struct databases *db, const struct address *address,
+                         const struct secret *secret, struct err *err)
+{
+    struct buf hash;
+    buf_init(&hash, HASH_MAX);
+    bool ok = password_hash(buf_str(&secret->text), &hash, err) &&
+              login_db_set(db->passwords, address, buf_str(&hash), err);
+    buf_finish(&hash);
+    return ok;
+}
+
+static void report(struct command *c, const char *what, const struct secret *secret)
+{
+    buf_put_escaped(&c->out, c->args[0]);
+    buf_putf(&c->out, ": %s\n", what);
+    if (secret->made)
+        buf_putf(&c->out, "password: %.*s\n", STR_ARG(buf_str(&secret->text)));
+}
+
+// ---- user add
+
+// Whether it can be added is found out before anybody is asked for a password.
+static bool could_add(struct databases *db, const struct address *address, struct err *err)
+{
+    bool ok = directory_db_begin(db->directory, err) &&
+              directory_db_add_user(db->directory, address, err);
+    directory_db_rollback(db->directory);
+    return ok;
+}
+
+static bool add(struct databases *db, const struct address *address, const struct secret *secret,
+                struct err *err)
+{
+    bool ok = directory_db_begin(db->directory, err) &&
+              directory_db_add_user(db->directory, address, err) &&
+              set_password(db, address, secret, err) && directory_db_commit(db->directory, err);
+    if (!ok)
+        directory_db_rollback(db->directory);
+    return ok;
+}
+
+static int get_and_add(struct command *c, struct databases *db, const struct address *address)
+{
+    struct secret secret;
+    struct err err;
+    if (!could_add(db, address, &err))
+        return command_error(c, &err);
+    int code = secret_get(&secret, c);
+    if (code == EXIT_DONE && !add(db, address, &secret, &err))
+        code = command_error(c, &err);
+    if (code == EXIT_DONE)
+        report(c, "added", &secret);
+    secret_finish(&secret);
+    return code;
+}
+
+int user_add_command(struct command *c)
+{
+    struct address address;
+    struct databases db;
+    int code = begin(c, &address, &db);
+    return finish(&db, code == EXIT_DONE ? get_and_add(c, &db, &address) : code);
+}
+
+// ---- user password, user remove
+
+// EXIT_DONE when the user of this address is there.
+static int find(struct command *c, struct databases *db, const struct address *address,
+                struct directory_user *user)
+{
+    struct err err;
+    bool found;
+    if (!directory_db_find(db->directory, address, c->arena, &found, user, &err))
+        return command_error(c, &err);
+    return found ? EXIT_DONE : command_fail(c, "%.*s is not a user here", STR_ARG(c->args[0]));
+}
+
+static int change_password(struct command *c, struct databases *db, const struct address *address)
+{
+    struct directory_user user;
+    struct secret secret;
+    struct err err;
+    int code = find(c, db, address, &user);
+    if (code != EXIT_DONE)
+        return code;
+    code = secret_get(&secret, c);
+    if (code == EXIT_DONE && !set_password(db, address, &secret, &err))
+        code = command_error(c, &err);
+    if (code == EXIT_DONE)
+        report(c, "password changed", &secret);
+    secret_finish(&secret);
+    return code;
+}
+
+int user_password_command(struct command *c)
+{
+    struct address address;
+    struct databases db;
+    int code = begin(c, &address, &db);
+    return finish(&db, code == EXIT_DONE ? change_password(c, &db, &address) : code);
+}
+
+static void put_mailbox(struct buf *out, const struct conf *conf, const struct directory_user *user)
+{
+    buf_put(out, conf->mail_dir);
+    buf_put_byte(out, '/');
+    conf_put_mailbox(out, conf, user->domain_name, user->user_name);
+}
+
+static int remove_user(struct command *c, struct databases *db, const struct address *address)
+{
+    struct directory_user user;
+    struct buf mailbox;
+    struct err err;
+    int code = find(c, db, address, &user);
+    if (code != EXIT_DONE)
+        return code;
+    if (!directory_db_remove_user(db->directory, address, &err) ||
+        !login_db_remove(db->passwords, address, &err))
+        return command_error(c, &err);
+    buf_init(&mailbox, MAILBOX_MAX);
+    put_mailbox(&mailbox, c->conf, &user);
+    buf_put_escaped(&c->out, user.address);
+    buf_put(&c->out, STR(": removed; its mail stays in "));
+    buf_put_escaped(&c->out, buf_str(&mailbox));
+    buf_put_byte(&c->out, '\n');
+    buf_finish(&mailbox);
+    return EXIT_DONE;
+}
+
+int user_remove_command(struct command *c)
+{
+    struct address address;
+    struct databases db;
+    int code = begin(c, &address, &db);
+    return finish(&db, code == EXIT_DONE ? remove_user(c, &db, &address) : code);
+}
+
+// ---- user list
+
+static void put_json(struct command *c, const struct directory_user *user)
+{
+    struct json json;
+    struct buf text;
+    buf_init(&text, MAILBOX_MAX);
+    json_begin(&json, &c->out);
+    json_open_object(&json);
+    json_name(&json, "address");
+    json_string(&json, user->address);
+    json_name(&json, "mailbox");
+    put_mailbox(&text, c->conf, user);
+    json_string(&json, buf_str(&text));
+    json_name(&json, "created");
+    buf_clear(&text);
+    date_put_iso(&text, user->created_ms);
+    json_string(&json, buf_str(&text));
+    json_close_object(&json);
+    buf_finish(&text);
+}
+
+static bool list_user(void *context, const struct directory_user *user)
+{
+    struct command *c = context;
+    if (c->json)
+        put_json(c, user);
+    else
+        buf_put_escaped(&c->out, user->address);
+    buf_put_byte(&c->out, '\n');
+    return c->out.len < OUT_PIECE || command_flush(c);
+}
+
+int user_list_command(struct command *c)
+{
+    struct directory_db *db = NULL;
+    struct err err;
+    int code = identity_take(c);
+    if (code == EXIT_DONE && (!directory_db_open(&db, c->conf->state_dir, DATABASE_WRITE, &err) ||
+                              !directory_db_each_user(db, list_user, c, &err)))
+        code = command_error(c, &err);
+    directory_db_close(&db);
+    return code;
+}

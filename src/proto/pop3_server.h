@@ -1,0 +1,99 @@
+// The POP3 server engine (RFC 1939, response codes of RFC 2449 and 3206): bytes in, events and
+// reply bytes out. No I/O, no clock. The porter runs it up to the login, the reader from there on
+// (pop3_server_begin); unit tests, .chat scripts and the fuzzer run both halves in one engine.
+//
+//     for (;;) {
+//         n = pop3_server_feed(s, input, &event);      // consumes n bytes, yields one event
+//         input = str_skip(input, n);
+//         switch (event.type) ...                       // MORE: wait for input
+//     }
+//
+// Events whose name begins with POP3_ASK wait for an answer: until then the engine consumes nothing
+// and feed yields POP3_WAIT. Replies gather in s->out, which the caller sends; no call lets it grow
+// past its limit.
+#ifndef PROTO_POP3_SERVER_H
+#define PROTO_POP3_SERVER_H
+
+#include "base/buf.h"
+
+// The replies: proto/pop3_replies.def.
+enum pop3_reply {
+#define POP3_REPLY(name, text) POP3_REPLY_##name,
+#include "proto/pop3_replies.def"
+#undef POP3_REPLY
+    POP3_REPLY_COUNT,
+};
+
+enum pop3_event_type {
+    POP3_MORE,       // all input is consumed; more is needed
+    POP3_WAIT,       // an answer, or a letter's body, is awaited
+    POP3_FULL,       // the output is full: send it, then feed again, without new input too
+    POP3_ASK_LOGIN,  // PASS: event.user, event.password. Answer: pop3_server_begin, or wrong_login,
+                     // in_use, trouble
+    POP3_ASK_LETTER, // RETR: event.letter. Answer: pop3_server_body_begin, or letter_gone
+    POP3_ASK_UPDATE, // QUIT of a logged-in user: the letters marked as deleted go now. Answer: bye,
+                     // or not_removed
+    POP3_CLOSE, // send s->out, then close
+};
+
+struct pop3_event {
+    enum pop3_event_type type;
+    struct str user;     // views, valid until the next call
+    struct str password; // never to be logged
+    size_t letter;       // index into the letters
+};
+
+// A letter of the maildrop; its number is its index + 1.
+struct pop3_letter {
+    uint64_t size;   // octets with CRLF line ends, before dots are stuffed
+    struct str uidl; // 1 to 70 octets of 0x21-0x7E
+    bool deleted;    // set by DELE, cleared by RSET
+};
+
+struct pop3_server {
+    struct buf out; // replies to send; the caller drops what it sent
+
+    // Private.
+    struct str hostname;
+    struct pop3_letter *letters;
+    size_t letter_count;
+    unsigned state;
+    struct buf user;
+    struct buf line;    // a command line that came in pieces; wiped when done with
+    size_t line_octets; // of the present line, discarded ones included
+    bool discarding;    // up to the next CRLF
+    bool after_cr;      // the last octet of the input, or of the body, was a CR
+    bool line_start;    // of the body
+    unsigned wrong_logins;
+    unsigned errors; // before the login
+    size_t at;       // the letter that is asked for, or the next one of a listing
+};
+
+// `hostname` must outlive the engine; it stands in the greeting.
+void pop3_server_init(struct pop3_server *s, struct str hostname);
+void pop3_server_finish(struct pop3_server *s);
+// Writes the greeting, or, with a refusal such as too_many_sessions, that reply before CLOSE.
+void pop3_server_greet(struct pop3_server *s, enum pop3_reply reply);
+// The login is done: the +OK of PASS is written, TRANSACTION begins. Comes instead of greet
+// (reader) or as the answer to ASK_LOGIN. The letters stay the caller's and must outlive the
+// session.
+void pop3_server_begin(struct pop3_server *s, struct pop3_letter *letters, size_t count);
+// Consumes input up to the next event: the count consumed. Small pieces and large ones give the
+// same events and replies.
+size_t pop3_server_feed(struct pop3_server *s, struct str input, struct pop3_event *event);
+// Answers the event that waits.
+void pop3_server_answer(struct pop3_server *s, enum pop3_reply reply);
+// The letter that was asked for comes: the +OK of RETR.
+void pop3_server_body_begin(struct pop3_server *s);
+// A piece of the letter as it is on disk: LF becomes CRLF (a CRLF stays), dots are stuffed. The
+// count taken: fewer when the output is full; the rest is to be given again later.
+MUST_USE size_t pop3_server_body(struct pop3_server *s, struct str bytes);
+// The letter is complete: a missing last line end is added, and the end of the reply.
+void pop3_server_body_end(struct pop3_server *s);
+// At any time (shutdown, trouble): the reply is written where one can stand (not inside a letter,
+// not into a full output); the next feed yields POP3_CLOSE.
+void pop3_server_abort(struct pop3_server *s, enum pop3_reply reply);
+// True when nothing is under way: a good moment to close at shutdown.
+bool pop3_server_idle(const struct pop3_server *s);
+
+#endif

@@ -1,0 +1,551 @@
+// The index, and what goes into a batch. See spool_private.h for who does what.
+#include <errno.h>
+#include <fcntl.h>
+
+#include "base/crc32c.h"
+#include "base/limits.h"
+#include "os/clock.h"
+#include "os/file.h"
+#include "os/log.h"
+#include "os/random.h"
+#include "store/spool_private.h"
+
+enum { COPY_PIECE = 65536 };
+
+static bool letter_matches(const void *item, const void *key)
+{
+    const struct spool_letter *letter = item;
+    return mail_id_equal(&letter->id, key);
+}
+
+uint64_t spool_hash(const struct spool *s, const struct mail_id *id)
+{
+    return str_hash(str_from(id->bytes, sizeof id->bytes), s->hash_key);
+}
+
+struct spool_letter *spool_new_letter(const struct mail_id *id, uint32_t recipients)
+{
+    struct spool_letter *letter =
+        calloc(1, sizeof *letter + (size_t)recipients * sizeof letter->recipients[0]);
+    must(letter != NULL);
+    letter->id = *id;
+    letter->recipient_count = letter->pending = recipients;
+    return letter;
+}
+
+void spool_forget_letter(struct spool *s, struct spool_letter *letter)
+{
+    map_remove(&s->letters, spool_hash(s, &letter->id), &letter->id);
+    list_remove(&letter->link);
+    free(letter);
+}
+
+struct spool_letter *spool_find(struct spool *s, const struct mail_id *id)
+{
+    return map_find(&s->letters, spool_hash(s, id), id);
+}
+
+struct spool_letter *spool_next(struct spool *s, size_t *at)
+{
+    return map_next(&s->letters, at);
+}
+
+// ---- adding a letter
+
+void spool_put_letter_head(struct buf *out, const struct spool_letter *letter)
+{
+    buf_put(out, str_from(letter->id.bytes, sizeof letter->id.bytes));
+    buf_put_u32(out, letter->envelope_size);
+    buf_put_u32(out, letter->envelope_crc);
+    buf_put_u64(out, letter->body_size);
+    buf_put_u32(out, letter->body_crc);
+    buf_put_u32(out, letter->scan_flags);
+    buf_put_u32(out, letter->recipient_count);
+}
+
+static uint64_t total_size(const struct spool_submission *sub)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < sub->piece_count; i++)
+        total += sub->pieces[i].len;
+    return total;
+}
+
+static bool check_envelope(struct str copy, const struct mail_id *id, struct arena *arena,
+                           struct envelope *envelope, struct err *err)
+{
+    if (!envelope_read(copy, arena, envelope, err))
+        return false;
+    if (!mail_id_equal(&envelope->id, id))
+        return err_set(err, ERR_PEER_WRONG, STATUS(5, 3, 0), "the envelope has another id");
+    return true;
+}
+
+// The record stands in the frame now, its head still empty: fill in what is known.
+static struct spool_letter *enter(struct spool *s, struct batch *b, size_t at,
+                                  const struct mail_id *id, const struct envelope *envelope)
+{
+    struct spool_letter *letter = spool_new_letter(id, envelope->recipient_count);
+    uint32_t now_s = (uint32_t)(os_wall_ms() / 1000);
+    letter->offset = (uint32_t)(at + SEGMENT_RECORD_HEADER);
+    for (uint32_t i = 0; i < letter->recipient_count; i++)
+        letter->recipients[i].next_s = now_s;
+    map_put(&s->letters, spool_hash(s, id), letter);
+    list_append(&b->letters, &letter->link);
+    b->letter_records++;
+    s->live_letters++;
+    s->live_recipients += letter->pending;
+    batch_added(s);
+    return letter;
+}
+
+static void set_record(struct batch *b, size_t at, uint8_t flags, const struct spool_letter *letter,
+                       uint64_t data_size)
+{
+    struct buf head;
+    buf_init(&head, SEGMENT_RECORD_HEADER + LETTER_FIXED);
+    buf_put_byte(&head, RECORD_LETTER);
+    buf_put_byte(&head, (char)flags);
+    buf_put_u16(&head, 0);
+    buf_put_u32(&head, (uint32_t)data_size);
+    spool_put_letter_head(&head, letter);
+    must(head.len == SEGMENT_RECORD_HEADER + LETTER_FIXED);
+    memcpy(b->frame.ptr + at, head.ptr, head.len);
+    buf_finish(&head);
+}
+
+enum spool_added spool_add(struct spool *s, const struct spool_submission *sub,
+                           struct arena *transaction, struct envelope *envelope,
+                           struct spool_letter **letter, struct err *err)
+{
+    struct batch *b = s->gathering;
+    uint64_t total = total_size(sub);
+    if ((*letter = spool_find(s, &sub->id)) != NULL)
+        return SPOOL_KNOWN;
+    if (sub->envelope_size > total || sub->envelope_size > LIMIT_envelope) {
+        err_set(err, ERR_PEER_WRONG, STATUS(5, 3, 0), "the envelope is larger than the letter");
+        return SPOOL_BAD;
+    }
+    if (total - sub->envelope_size > s->options.large_body)
+        return SPOOL_TOO_LARGE;
+    uint64_t data_size = LETTER_FIXED + total;
+    size_t start = b->frame.len;
+    if (start + SEGMENT_RECORD_HEADER + data_size > SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX)
+        return SPOOL_FULL;
+    char *to = buf_reserve(&b->frame, (size_t)(SEGMENT_RECORD_HEADER + data_size));
+    must(to != NULL);
+    memset(to, 0, SEGMENT_RECORD_HEADER + LETTER_FIXED);
+    char *data = to + SEGMENT_RECORD_HEADER + LETTER_FIXED, *end = data;
+    for (size_t i = 0; i < sub->piece_count; i++) { // the one copy (promise 2)
+        memcpy(end, sub->pieces[i].ptr, sub->pieces[i].len);
+        end += sub->pieces[i].len;
+    }
+    struct str head = str_from(data, sub->envelope_size);
+    struct str body = str_from(data + sub->envelope_size, (size_t)(total - sub->envelope_size));
+    if (!check_envelope(head, &sub->id, transaction, envelope, err))
+        return SPOOL_BAD; // nothing was added to the frame: its length did not change
+    struct scan scan;
+    scan_begin(&scan);
+    scan_feed(&scan, body);
+    scan_end(&scan);
+    buf_added(&b->frame, (size_t)(SEGMENT_RECORD_HEADER + data_size));
+    struct spool_letter *l = enter(s, b, start, &sub->id, envelope);
+    l->envelope_size = sub->envelope_size;
+    l->envelope_crc = crc32c(0, head);
+    l->body_size = body.len;
+    l->body_crc = crc32c(0, body);
+    l->scan_flags = scan.flags;
+    set_record(b, start, 0, l, data_size);
+    *letter = l;
+    return SPOOL_ADDED;
+}
+
+// ---- large bodies
+
+static void body_name(char name[MAIL_ID_TEXT + 6], const struct mail_id *id, bool part)
+{
+    mail_id_text(id, name);
+    if (part)
+        memcpy(name + MAIL_ID_TEXT, ".part", 6);
+}
+
+// Copies one piece through private memory: what is written is what was counted and scanned.
+static int write_piece(struct spool_large *large, int fd, uint64_t *offset, struct str piece,
+                       char copy[COPY_PIECE])
+{
+    while (piece.len) {
+        struct str part = str_sub(piece, 0, COPY_PIECE);
+        memcpy(copy, part.ptr, part.len);
+        struct str mine = str_from(copy, part.len);
+        large->body_crc = crc32c(large->body_crc, mine);
+        scan_feed(&large->scan, mine);
+        int rc = os_pwrite_all(fd, mine, *offset);
+        if (rc < 0)
+            return rc;
+        *offset += mine.len;
+        piece = str_skip(piece, part.len);
+    }
+    return 0;
+}
+
+static int write_body(struct spool_large *large, int fd)
+{
+    const struct spool_submission *sub = &large->submission;
+    uint32_t left = sub->envelope_size;
+    uint64_t offset = 0;
+    int rc = 0;
+    char *copy = malloc(COPY_PIECE);
+    must(copy != NULL);
+    scan_begin(&large->scan);
+    for (size_t i = 0; i < sub->piece_count && rc == 0; i++) {
+        struct str piece = sub->pieces[i];
+        struct str head = str_sub(piece, 0, left);
+        buf_put(&large->envelope, head);
+        left -= (uint32_t)head.len;
+        rc = write_piece(large, fd, &offset, str_skip(piece, head.len), copy);
+    }
+    scan_end(&large->scan);
+    free(copy);
+    return rc;
+}
+
+// Promise 6: file, sync, rename, sync of the directory; only then the record.
+static void large_work(struct os_job *job)
+{
+    struct spool_large *large = CONTAINER_OF(job, struct spool_large, job);
+    int dir = large->spool->body_dir;
+    char part[MAIL_ID_TEXT + 6], name[MAIL_ID_TEXT + 6];
+    body_name(part, &large->submission.id, true);
+    body_name(name, &large->submission.id, false);
+    int fd = os_open(dir, part, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
+    int rc = fd < 0 ? fd : write_body(large, fd);
+    if (rc >= 0)
+        rc = os_fdatasync(fd);
+    os_close(&fd);
+    if (rc >= 0)
+        rc = os_rename(dir, part, dir, name);
+    if (rc >= 0)
+        rc = os_fsync(dir);
+    large->ok = rc >= 0;
+    if (rc < 0)
+        err_system(&large->err, rc, "spool/body/%s", part);
+}
+
+static void large_done(struct os_job *job)
+{
+    struct spool_large *large = CONTAINER_OF(job, struct spool_large, job);
+    large->done(large);
+}
+
+void spool_write_large(struct spool *s, struct spool_large *large,
+                       const struct spool_submission *sub, void (*done)(struct spool_large *large))
+{
+    *large = (struct spool_large){.job = {.work = large_work, .done = large_done},
+                                  .done = done,
+                                  .spool = s,
+                                  .submission = *sub};
+    buf_init(&large->envelope, LIMIT_envelope);
+    os_workers_submit(s->helpers, &large->job);
+}
+
+enum spool_added spool_add_large(struct spool *s, struct spool_large *large,
+                                 struct arena *transaction, struct envelope *envelope,
+                                 struct spool_letter **letter, struct err *err)
+{
+    struct batch *b = s->gathering;
+    const struct mail_id *id = &large->submission.id;
+    struct str head = buf_str(&large->envelope);
+    if ((*letter = spool_find(s, id)) != NULL)
+        return SPOOL_KNOWN;
+    if (!large->ok || !buf_ok(&large->envelope) ||
+        !check_envelope(head, id, transaction, envelope, err)) {
+        if (!large->ok)
+            *err = large->err;
+        spool_remove_body(s, id);
+        return SPOOL_BAD;
+    }
+    size_t start = b->frame.len;
+    uint64_t data_size = LETTER_FIXED + head.len;
+    if (start + SEGMENT_RECORD_HEADER + data_size > SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX)
+        return SPOOL_FULL;
+    char *to = buf_reserve(&b->frame, (size_t)(SEGMENT_RECORD_HEADER + data_size));
+    must(to != NULL);
+    memcpy(to + SEGMENT_RECORD_HEADER + LETTER_FIXED, head.ptr, head.len);
+    buf_added(&b->frame, (size_t)(SEGMENT_RECORD_HEADER + data_size));
+    struct spool_letter *l = enter(s, b, start, id, envelope);
+    l->large = true;
+    l->envelope_size = (uint32_t)head.len;
+    l->envelope_crc = crc32c(0, head);
+    l->body_size = large->scan.size;
+    l->body_crc = large->body_crc;
+    l->scan_flags = large->scan.flags;
+    set_record(b, start, RECORD_LARGE, l, data_size);
+    *letter = l;
+    return SPOOL_ADDED;
+}
+
+void spool_large_finish(struct spool_large *large)
+{
+    buf_finish(&large->envelope);
+}
+
+struct removal {
+    struct os_job job;
+    struct spool *spool;
+    struct mail_id id;
+};
+
+static void removal_work(struct os_job *job)
+{
+    struct removal *r = CONTAINER_OF(job, struct removal, job);
+    char name[MAIL_ID_TEXT + 6];
+    body_name(name, &r->id, false);
+    int rc = os_unlink(r->spool->body_dir, name); // a body that stays is removed at the next start
+    (void)rc;
+    body_name(name, &r->id, true);
+    rc = os_unlink(r->spool->body_dir, name);
+    (void)rc;
+}
+
+static void removal_done(struct os_job *job)
+{
+    free(CONTAINER_OF(job, struct removal, job));
+}
+
+void spool_remove_body(struct spool *s, const struct mail_id *id)
+{
+    struct removal *r = calloc(1, sizeof *r);
+    must(r != NULL);
+    *r = (struct removal){
+        .job = {.work = removal_work, .done = removal_done}, .spool = s, .id = *id};
+    os_workers_submit(s->helpers, &r->job);
+}
+
+// ---- states
+
+// Reason 0 is "none". A linear search: there are few, and the same ones come again and again.
+uint16_t spool_keep_reason(struct spool *s, struct str reason)
+{
+    reason = str_sub(reason, 0, REASON_MAX);
+    if (reason.len == 0)
+        return 0;
+    for (size_t i = s->reason_count; i > 0; i--)
+        if (str_eq(s->reasons[i - 1], reason))
+            return (uint16_t)i;
+    if (s->reason_count == REASONS_MAX)
+        return 0;
+    char *copy = malloc(reason.len);
+    must(copy != NULL);
+    memcpy(copy, reason.ptr, reason.len);
+    s->reasons[s->reason_count++] = str_from(copy, reason.len);
+    return (uint16_t)s->reason_count;
+}
+
+struct str spool_reason(const struct spool *s, const struct spool_recipient *recipient)
+{
+    return recipient->reason ? s->reasons[recipient->reason - 1] : STR("");
+}
+
+static void push_ended(struct batch *b, struct spool_letter *letter)
+{
+    if (b->ended_count == b->ended_cap) {
+        b->ended_cap = b->ended_cap ? b->ended_cap * 2 : 64;
+        b->ended = realloc(b->ended, b->ended_cap * sizeof b->ended[0]);
+        must(b->ended != NULL);
+    }
+    b->ended[b->ended_count++] = letter;
+}
+
+void spool_set_state(struct spool *s, struct spool_letter *letter, uint32_t recipient,
+                     enum spool_state state, uint32_t next_s, struct str reason)
+{
+    struct batch *b = s->gathering;
+    struct spool_recipient *r = &letter->recipients[recipient];
+    struct buf data;
+    must(letter->durable && recipient < letter->recipient_count && r->state < SPOOL_DELIVERED);
+    r->state = (uint8_t)state;
+    r->next_s = next_s;
+    r->reason = spool_keep_reason(s, reason);
+    buf_init(&data, STATE_FIXED + REASON_MAX);
+    buf_put(&data, str_from(letter->id.bytes, sizeof letter->id.bytes));
+    buf_put_u32(&data, recipient);
+    buf_put_byte(&data, (char)state);
+    buf_put_u16(&data, r->attempts);
+    buf_put_u32(&data, next_s);
+    buf_put(&data, str_sub(reason, 0, REASON_MAX));
+    segment_put_record(&b->states, RECORD_STATE, 0, buf_str(&data));
+    buf_finish(&data);
+    must(buf_ok(&b->states));
+    b->state_records++;
+    if (state >= SPOOL_DELIVERED) {
+        letter->pending--;
+        s->live_recipients--;
+        if (letter->pending == 0)
+            push_ended(b, letter);
+    }
+    batch_added(s);
+}
+
+// ---- reading
+
+void spool_hold(struct spool_letter *letter)
+{
+    letter->segment->readers++;
+}
+
+void spool_let_go(struct spool *s, struct spool_letter *letter)
+{
+    (void)s;
+    must(letter->segment->readers > 0);
+    letter->segment->readers--;
+}
+
+static bool read_part(int fd, uint64_t offset, uint64_t size, uint32_t crc, struct buf *out,
+                      const struct spool_letter *letter, const char *what, struct err *err)
+{
+    char id[MAIL_ID_TEXT + 1];
+    size_t start = out->len;
+    mail_id_text(&letter->id, id);
+    char *to = buf_reserve(out, (size_t)size);
+    if (!to)
+        return err_set(err, ERR_TRY_LATER, STATUS(4, 3, 1), "%s: %s is too large to read", id, what);
+    ssize_t n = os_pread_all(fd, to, (size_t)size, offset);
+    if (n < 0)
+        return err_system(err, (int)n, "reading the %s of %s", what, id);
+    if ((uint64_t)n < size || crc32c(0, str_from(to, (size_t)size)) != crc)
+        return err_set(err, ERR_OUR_BUG, STATUS(4, 3, 0), "the %s of %s is damaged", what, id);
+    buf_added(out, (size_t)size);
+    must(out->len == start + size);
+    return true;
+}
+
+bool spool_read_envelope(struct spool *s, const struct spool_letter *letter, struct buf *out,
+                         struct err *err)
+{
+    (void)s;
+    return read_part(letter->segment->fd, (uint64_t)letter->offset + LETTER_FIXED,
+                     letter->envelope_size, letter->envelope_crc, out, letter, "envelope", err);
+}
+
+bool spool_read_body(struct spool *s, const struct spool_letter *letter, struct buf *out,
+                     struct err *err)
+{
+    if (!letter->large)
+        return read_part(letter->segment->fd,
+                         (uint64_t)letter->offset + LETTER_FIXED + letter->envelope_size,
+                         letter->body_size, letter->body_crc, out, letter, "body", err);
+    char name[MAIL_ID_TEXT + 6];
+    body_name(name, &letter->id, false);
+    int fd = os_open(s->body_dir, name, O_RDONLY | O_NOFOLLOW, 0);
+    if (fd < 0)
+        return err_system(err, fd, "spool/body/%s", name);
+    bool ok = read_part(fd, 0, letter->body_size, letter->body_crc, out, letter, "body", err);
+    os_close(&fd);
+    return ok;
+}
+
+// ---- opening and closing
+
+static bool make_directory(int dir, const char *name, int *fd, struct err *err)
+{
+    int rc = os_mkdir(dir, name, 0700);
+    if (rc < 0 && rc != -EEXIST)
+        return err_system(err, rc, "making spool/%s", name);
+    *fd = os_open_directory(dir, name);
+    if (*fd < 0)
+        return err_system(err, *fd, "spool/%s", name);
+    return true;
+}
+
+static bool take_lock(struct spool *s, struct err *err)
+{
+    s->lock = os_open(s->dir, "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+    if (s->lock < 0)
+        return err_system(err, s->lock, "spool/lock");
+    int rc = os_lock(s->lock);
+    if (rc == -EWOULDBLOCK)
+        return err_set(err, ERR_TRY_LATER, STATUS(4, 3, 0),
+                       "spool/lock is held: another queue works on this spool");
+    if (rc < 0)
+        return err_system(err, rc, "spool/lock");
+    return true;
+}
+
+bool spool_open(struct spool **spool, int dir, const struct spool_options *options,
+                struct err *err)
+{
+    struct spool *s = calloc(1, sizeof *s);
+    must(s != NULL);
+    s->dir = dir;
+    s->log_dir = s->body_dir = s->corrupt_dir = s->lock = -1;
+    s->options = *options;
+    s->next_number = 1;
+    s->next_frame = 1;
+    os_random(s->hash_key, sizeof s->hash_key);
+    map_init(&s->letters, letter_matches);
+    list_init(&s->segments);
+    list_init(&s->free);
+    batch_init(s, &s->batches[0]);
+    batch_init(s, &s->batches[1]);
+    s->gathering = &s->batches[0];
+    *spool = s;
+    int rc = 0;
+    bool ok = take_lock(s, err) && make_directory(dir, "log", &s->log_dir, err) &&
+              make_directory(dir, "body", &s->body_dir, err) &&
+              make_directory(dir, "corrupt", &s->corrupt_dir, err);
+    if (ok && (rc = os_fsync(dir)) < 0)
+        ok = err_system(err, rc, "spool/");
+    if (ok)
+        ok = spool_recover(s, err);
+    if (!ok)
+        spool_close(spool);
+    return ok;
+}
+
+void spool_close(struct spool **spool)
+{
+    struct spool *s = *spool;
+    *spool = NULL;
+    if (!s)
+        return;
+    os_workers_close(&s->committer);
+    os_workers_close(&s->helpers);
+    if (s->loop)
+        loop_cancel_hook(&s->hook);
+    size_t at = 0;
+    for (struct spool_letter *l = spool_next(s, &at); l; l = spool_next(s, &at))
+        free(l);
+    map_finish(&s->letters);
+    for (struct link *l; (l = list_pop(&s->segments)) || (l = list_pop(&s->free));) {
+        struct segment *seg = CONTAINER_OF(l, struct segment, link);
+        os_close(&seg->fd);
+        free(seg);
+    }
+    for (size_t i = 0; i < s->reason_count; i++)
+        free((void *)(uintptr_t)s->reasons[i].ptr);
+    batch_finish(&s->batches[0]);
+    batch_finish(&s->batches[1]);
+    os_close(&s->log_dir);
+    os_close(&s->body_dir);
+    os_close(&s->corrupt_dir);
+    os_close(&s->lock);
+    free(s);
+}
+
+void spool_count(const struct spool *s, struct spool_counts *counts)
+{
+    *counts = (struct spool_counts){.letters = s->live_letters,
+                                    .recipients = s->live_recipients,
+                                    .segments = s->segment_count,
+                                    .free_segments = s->free_count,
+                                    .commits = s->commits,
+                                    .committed_bytes = s->committed_bytes};
+}
+
+bool spool_has_space(struct spool *s, uint64_t reserve)
+{
+    struct os_space space;
+    if (os_space(s->dir, &space) < 0)
+        return false;
+    return space.bytes_free > reserve && space.inodes_free > 16;
+}

@@ -1,0 +1,89 @@
+// Shared by the files of the spool: spool.c (index and adding), commit.c (batches and the commit
+// thread), recover.c (reading the log at start). Nobody else includes this.
+#ifndef STORE_SPOOL_PRIVATE_H
+#define STORE_SPOOL_PRIVATE_H
+
+#include "base/map.h"
+#include "store/spool.h"
+
+enum record_kind {
+    RECORD_LETTER = 1, // id envelope_size envelope_crc body_size body_crc scan_flags recipients, then
+                       // the envelope, then the body (not with RECORD_LARGE)
+    RECORD_STATE = 2,  // id recipient state attempts next_s reason
+    RECORD_ABORT = 3,  // segment number, its use, last good offset: what stands behind was never
+                       // acknowledged
+};
+
+enum { RECORD_LARGE = 1 }; // flag of RECORD_LETTER
+
+enum {
+    LETTER_FIXED = 16 + 4 + 4 + 8 + 4 + 4 + 4,
+    STATE_FIXED = 16 + 4 + 1 + 2 + 4,
+    ABORT_FIXED = 8 + 8 + 8,
+    BATCH_LETTERS_MAX = 4 * 1024 * 1024,
+    BATCH_STATES_MAX = 4 * 1024 * 1024,
+    SEGMENTS_KEPT = 4, // at least so many before one is used again
+    REASON_MAX = 200,
+    REASONS_MAX = 4096, // distinct ones; a new one beyond is not remembered
+};
+
+// What gathers, or is on its way to the disk.
+struct batch {
+    struct spool *spool;
+    struct os_job job;
+    struct buf frame;  // header room, then the letters' records; states are appended when sealed
+    struct buf states; // state records
+    uint32_t letter_records, state_records;
+    struct link letters; // new ones; their offsets count from the frame until it is sealed
+    struct link waiters;
+    struct spool_letter **ended; // letters whose last state is in this batch
+    size_t ended_count, ended_cap;
+    struct segment *segment;
+    uint64_t offset; // of the frame
+    uint64_t number;
+    bool aborting; // carries the abort record of its own first attempt
+    bool ok;
+    struct err err;
+};
+
+struct spool {
+    int dir, log_dir, body_dir, corrupt_dir, lock;
+    struct loop *loop;
+    struct spool_options options;
+    struct os_workers *committer; // one thread: writes and syncs
+    struct os_workers *helpers;   // large bodies, spare segments, removals
+    struct turn_hook hook;
+    uint64_t hash_key[2];
+    struct map letters;
+    struct link segments; // in the order of the log
+    struct link free;
+    struct segment *current;
+    size_t segment_count, free_count;
+    uint64_t next_number, last_use, next_frame;
+    struct batch batches[2];
+    struct batch *gathering;
+    struct batch *flying; // NULL = none
+    struct str reasons[REASONS_MAX];
+    size_t reason_count;
+    bool making_spare;
+    uint64_t live_letters, live_recipients;
+    uint64_t commits, committed_bytes;
+};
+
+uint64_t spool_hash(const struct spool *s, const struct mail_id *id);
+
+// spool.c
+struct spool_letter *spool_new_letter(const struct mail_id *id, uint32_t recipients);
+void spool_forget_letter(struct spool *s, struct spool_letter *letter);
+void spool_put_letter_head(struct buf *out, const struct spool_letter *letter);
+uint16_t spool_keep_reason(struct spool *s, struct str reason);
+
+// commit.c
+void batch_init(struct spool *s, struct batch *b);
+void batch_finish(struct batch *b);
+void batch_added(struct spool *s); // something was added: commit at the end of the turn
+
+// recover.c
+MUST_USE bool spool_recover(struct spool *s, struct err *err);
+
+#endif

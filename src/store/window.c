@@ -1,0 +1,156 @@
+#include "store/window.h"
+
+#include "base/crc32c.h"
+#include "base/limits.h"
+#include "os/file.h"
+
+enum { ITEM_FIXED = 16 + 4 + 4 + 4 + 8 + 8 + 2 + 2 };
+
+bool window_open(struct window *w, struct err *err)
+{
+    *w = (struct window){.fd = os_memfd("window")};
+    if (w->fd < 0)
+        return err_system(err, w->fd, "memory for a delivery");
+    buf_init(&w->manifest, (size_t)LIMIT_delivery_batch * 1024);
+    return true;
+}
+
+bool window_put_body(struct window *w, struct str body, uint64_t *offset, struct err *err)
+{
+    int rc = os_write_all(w->fd, body);
+    if (rc < 0)
+        return err_system(err, rc, "memory for a delivery");
+    *offset = w->size;
+    w->size += body.len;
+    return true;
+}
+
+void window_put_item(struct window *w, const struct window_item *item)
+{
+    struct buf *m = &w->manifest;
+    must(item->mailbox.len <= UINT16_MAX && item->header.len <= UINT16_MAX);
+    buf_put(m, str_from(item->id.bytes, sizeof item->id.bytes));
+    buf_put_u32(m, item->recipient);
+    buf_put_u32(m, item->scan_flags);
+    buf_put_u32(m, item->crc);
+    buf_put_u64(m, item->offset);
+    buf_put_u64(m, item->size);
+    buf_put_u16(m, (uint16_t)item->mailbox.len);
+    buf_put_u16(m, (uint16_t)item->header.len);
+    buf_put(m, item->mailbox);
+    buf_put(m, item->header);
+    w->count++;
+}
+
+bool window_seal(struct window *w, uint64_t *manifest, struct err *err)
+{
+    if (!buf_ok(&w->manifest))
+        return err_set(err, ERR_OUR_BUG, STATUS(4, 3, 0), "the manifest of a delivery is too long");
+    *manifest = w->size;
+    int rc = os_write_all(w->fd, buf_str(&w->manifest));
+    if (rc == 0)
+        rc = os_seal(w->fd, OS_SEAL_SHRINK | OS_SEAL_GROW | OS_SEAL_WRITE);
+    if (rc < 0)
+        return err_system(err, rc, "memory for a delivery");
+    w->size += w->manifest.len;
+    return true;
+}
+
+void window_close(struct window *w)
+{
+    os_close(&w->fd);
+    buf_finish(&w->manifest);
+}
+
+static uint64_t take_le(struct str *in, size_t n)
+{
+    uint64_t v = 0;
+    for (size_t i = n; i > 0; i--)
+        v = v << 8 | (unsigned char)in->ptr[i - 1];
+    *in = str_skip(*in, n);
+    return v;
+}
+
+static struct str take_text(struct str *in, size_t n)
+{
+    struct str text = str_sub(*in, 0, n);
+    *in = str_skip(*in, n);
+    return text;
+}
+
+static bool parse_item(struct str *rest, uint64_t bodies, struct window_item *item)
+{
+    if (rest->len < ITEM_FIXED)
+        return false;
+    memcpy(item->id.bytes, rest->ptr, sizeof item->id.bytes);
+    *rest = str_skip(*rest, sizeof item->id.bytes);
+    item->recipient = (uint32_t)take_le(rest, 4);
+    item->scan_flags = (uint32_t)take_le(rest, 4);
+    item->crc = (uint32_t)take_le(rest, 4);
+    item->offset = take_le(rest, 8);
+    item->size = take_le(rest, 8);
+    size_t mailbox = (size_t)take_le(rest, 2), header = (size_t)take_le(rest, 2);
+    if (mailbox + header > rest->len)
+        return false;
+    item->mailbox = take_text(rest, mailbox);
+    item->header = take_text(rest, header);
+    return item->offset <= bodies && item->size <= bodies - item->offset;
+}
+
+bool window_parse(struct str bytes, uint64_t manifest, struct arena *arena,
+                  struct window_view *view, struct err *err)
+{
+    *view = (struct window_view){.memory = NULL};
+    if (manifest > bytes.len)
+        return err_set(err, ERR_PEER_WRONG, STATUS(4, 3, 0), "a window without its manifest");
+    struct str rest = str_skip(bytes, (size_t)manifest);
+    if (rest.len > (size_t)LIMIT_delivery_batch * 1024)
+        return err_set(err, ERR_PEER_WRONG, STATUS(4, 3, 0), "a manifest that is too long");
+    size_t most = rest.len / ITEM_FIXED;
+    view->items = arena_alloc_array(arena, most + 1, sizeof *view->items);
+    view->intact = arena_alloc_array(arena, most + 1, sizeof *view->intact);
+    if (!view->items || !view->intact)
+        return err_set(err, ERR_TRY_LATER, STATUS(4, 3, 1), "no memory for a delivery");
+    while (rest.len) {
+        struct window_item *item = &view->items[view->count];
+        if (!parse_item(&rest, manifest, item))
+            return err_set(err, ERR_PEER_WRONG, STATUS(4, 3, 0), "a damaged manifest");
+        struct str body = str_sub(bytes, (size_t)item->offset, (size_t)item->size);
+        view->intact[view->count++] = crc32c(0, body) == item->crc;
+    }
+    return true;
+}
+
+bool window_map(int fd, uint64_t size, uint64_t manifest, struct arena *arena,
+                struct window_view *view, struct err *err)
+{
+    void *memory;
+    struct stat st;
+    if (!os_sealed(fd, OS_SEAL_SHRINK | OS_SEAL_GROW | OS_SEAL_WRITE))
+        return err_set(err, ERR_PEER_WRONG, STATUS(4, 3, 0), "a window that is not sealed");
+    int rc = os_fstat(fd, &st);
+    if (rc == 0 && ((uint64_t)st.st_size != size || size == 0))
+        return err_set(err, ERR_PEER_WRONG, STATUS(4, 3, 0), "a window of another size");
+    if (rc == 0)
+        rc = os_map(fd, (size_t)size, false, &memory);
+    if (rc < 0)
+        return err_system(err, rc, "mapping a delivery");
+    bool ok = window_parse(str_from(memory, (size_t)size), manifest, arena, view, err);
+    view->memory = memory;
+    view->size = (size_t)size;
+    if (!ok)
+        window_unmap(view);
+    return ok;
+}
+
+void window_unmap(struct window_view *view)
+{
+    if (view->memory)
+        os_unmap(view->memory, view->size);
+    view->memory = NULL;
+}
+
+struct str window_body(const struct window_view *view, const struct window_item *item)
+{
+    return str_from((const char *)view->memory + item->offset, (size_t)item->size);
+}

@@ -1,0 +1,54 @@
+// A window: the letters of one batch on their way from the queue to the postman, in sealed anonymous
+// memory. The postman sees these letters and nothing else of the spool. Layout: the bodies, then the
+// manifest, which says for each delivery where its body stands and where it goes.
+#ifndef STORE_WINDOW_H
+#define STORE_WINDOW_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "mail/id.h"
+
+struct window_item {
+    struct mail_id id;
+    uint32_t recipient; // its number in the envelope
+    uint32_t scan_flags;
+    uint32_t crc; // of the body
+    uint64_t offset, size;
+    struct str mailbox; // below mail_dir
+    struct str header;  // what final delivery puts on top: Return-Path
+};
+
+// Writing: bodies are appended one by one, then the manifest; then it is sealed.
+struct window {
+    int fd;
+    uint64_t size;
+    struct buf manifest;
+    uint32_t count;
+};
+MUST_USE bool window_open(struct window *w, struct err *err);
+// Appends a body: its offset in *offset.
+MUST_USE bool window_put_body(struct window *w, struct str body, uint64_t *offset, struct err *err);
+void window_put_item(struct window *w, const struct window_item *item);
+// Appends the manifest and seals. *manifest is its offset.
+MUST_USE bool window_seal(struct window *w, uint64_t *manifest, struct err *err);
+void window_close(struct window *w);
+
+// Reading: maps the window; the items are views into the mapping, which lives until window_unmap.
+// Checks seals, bounds and the CRC of each body (intact[i] is false when body i is damaged).
+struct window_view {
+    void *memory;
+    size_t size;
+    struct window_item *items;
+    bool *intact;
+    size_t count;
+};
+MUST_USE bool window_map(int fd, uint64_t size, uint64_t manifest, struct arena *arena,
+                         struct window_view *view, struct err *err);
+// The parser alone, for tests and the fuzzer.
+MUST_USE bool window_parse(struct str bytes, uint64_t manifest, struct arena *arena,
+                           struct window_view *view, struct err *err);
+void window_unmap(struct window_view *view);
+struct str window_body(const struct window_view *view, const struct window_item *item);
+
+#endif
