@@ -11,13 +11,15 @@
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };
 
 // The process's one sink (the only mutable global of the project). `events` < 0: no event file.
-// The loop may be NULL (tools): then events are written at once.
+// The loop may be NULL (tools): then events are written at once. `role` stays the caller's; NULL
+// for the command itself. `events` is taken over.
 void log_start(const char *role, struct loop *loop, int events);
 void log_set_events(int events); // after a rotation; the old descriptor is closed
 void log_set_level(enum log_level level);
 void log_flush(void);
 
-// "posthouse: ROLE: text". Text from outside is passed by %.*s and comes out escaped.
+// "posthouse: ROLE: text", in one write; from any thread. What came from outside is passed by %.*s
+// and comes out escaped.
 void log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 // The events: os/events.def holds name, level, meaning; docs/log.md is made from it.
@@ -35,17 +37,19 @@ struct log_event {
     struct str session; // session id
     struct str peer;    // address of the other end
     struct str helo;
-    struct str from;    // reverse-path
-    struct str to;      // recipient
+    struct str from; // reverse-path
+    struct str to;   // recipient
     struct str message_id;
     struct str user;
-    struct str text;    // reply or reason
-    struct str rule;    // which rule decided
-    unsigned code;      // reply code
+    struct str text; // reply or reason
+    struct str rule; // which rule decided
+    unsigned code;   // reply code
     uint64_t size;
     uint64_t attempts;
     uint64_t delay_ms;
 };
+// From the loop's thread. An event whose line would pass LIMIT_event_line has its texts cut to 64
+// octets and a field "clipped": true.
 void log_event(const struct log_event *event);
 
 #endif

@@ -7,8 +7,8 @@
 #include "os/loop.h"
 
 // Starts `path` with argv and the environment as it is. `fds[i]` becomes descriptor 3 + i; 0 is
-// /dev/null, 1 and 2 stay. Everything else is closed. The child dies when the parent does.
-// A pid, or -errno.
+// /dev/null, 1 and 2 stay. Everything else is closed. At most 64. The child
+// is killed when the parent dies. A pid, or -errno.
 MUST_USE int os_spawn(const char *path, const char *const argv[], const int *fds, size_t count);
 
 struct os_exit {
@@ -38,7 +38,7 @@ struct os_identity {
 // By user name. False when there is none such.
 MUST_USE bool os_find_user(struct str name, struct os_identity *identity, struct err *err);
 bool os_is_root(void);
-// Gives up root for good: groups, gid, uid; verified.
+// Gives up root for good: groups, gid, uid; verified. An ordinary user can only become itself.
 MUST_USE bool os_become(const struct os_identity *identity, struct err *err);
 
 MUST_USE int os_exec(const char *path, const char *const argv[]); // returns only on an error
@@ -66,9 +66,10 @@ struct os_job {
 struct os_workers;
 MUST_USE bool os_workers_open(struct os_workers **workers, struct loop *loop, const char *name,
                               unsigned threads, struct err *err);
-// Jobs that have not begun are dropped without `done`; those under way are waited for.
+// From the loop's thread. Jobs that have not begun are dropped without `done`; those under way are
+// waited for, and `done` is called for them.
 void os_workers_close(struct os_workers **workers);
 void os_workers_submit(struct os_workers *workers, struct os_job *job);
-size_t os_workers_waiting(const struct os_workers *workers); // jobs not yet begun
+size_t os_workers_waiting(struct os_workers *workers); // jobs not yet begun
 
 #endif
