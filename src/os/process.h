@@ -7,7 +7,7 @@
 #include "os/loop.h"
 
 // Starts `path` with argv and the environment as it is. `fds[i]` becomes descriptor 3 + i; 0 is
-// /dev/null, 1 and 2 stay. Everything else is closed (being close-on-exec). At most 64. The child
+// /dev/null, 1 and 2 stay. Everything else is closed. At most 64. The child
 // is killed when the parent dies. A pid, or -errno.
 MUST_USE int os_spawn(const char *path, const char *const argv[], const int *fds, size_t count);
 

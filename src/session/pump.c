@@ -176,7 +176,7 @@ void pump_resume(struct pump *p)
     if (!p->paused || p->ended)
         return;
     p->paused = false;
-    if (!p->inside && p->kept.len && !p->finishing)
+    if (!p->inside && !p->finishing) // without bytes too: the engine may have something to say
         give_kept(p);
     if (!p->ended)
         ask_events(p);
