@@ -25,5 +25,6 @@ struct chat_engine {
 };
 
 extern const struct chat_engine chat_smtp;
+extern const struct chat_engine chat_pop3;
 
 #endif
