@@ -196,7 +196,7 @@ int os_stat(int dir, const char *path, struct stat *st)
 
 int os_fstat(int fd, struct stat *st)
 {
-    return (int)SEAM(stat, NULL, fstat(fd, st));
+    return (int)SEAM(stat, NULL, seam_fstat(fd, st));
 }
 
 int os_chmod(int dir, const char *path, unsigned mode)

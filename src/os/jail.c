@@ -7,8 +7,8 @@
 // 3. seccomp takes away the system calls that the role does not need: os/jail_calls.def. It holds
 //    for descriptors and arguments as well, but cannot see what a path points at.
 //
-// Landlock comes first because seccomp would forbid its calls; both bind the calling thread and what
-// it starts, hence: before the first thread. Both are asked of the kernel at run time, since a
+// Landlock comes first because seccomp would forbid its calls; both bind the calling thread and
+// what it starts, hence: before the first thread. Both are asked of the kernel at run time, since a
 // program built on one kernel runs on another.
 //
 // Sanitizer builds answer EPERM where others kill: a report may try to start a symbolizer.
@@ -335,8 +335,8 @@ static bool enter_seccomp(const struct jail *jail, struct jail_report *report, s
 {
     if (!kernel_has_seccomp())
         return true;
-    unsigned groups = jail->calls | (BUILD_PROBE ? JAIL_PROBE : 0u) |
-                      (BUILD_SANITIZED ? JAIL_SANITIZERS : 0u);
+    unsigned groups =
+        jail->calls | (BUILD_PROBE ? JAIL_PROBE : 0u) | (BUILD_SANITIZED ? JAIL_SANITIZERS : 0u);
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     if (!filter)
         return err_system(err, -ENOMEM, "jail: seccomp");

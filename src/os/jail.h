@@ -9,21 +9,21 @@
 
 // Groups of system calls, from os/jail_calls.def. Every role has JAIL_BASE.
 enum jail_calls {
-    JAIL_BASE = 1,      // memory, clock, epoll, own descriptors, futex, exit, random
-    JAIL_THREADS = 2,   // clone of threads
-    JAIL_ACCEPT = 4,    // accept4 on descriptors it was given
-    JAIL_PASS = 8,      // sendmsg and recvmsg with descriptors
-    JAIL_CONNECT = 16,  // socket (AF_INET, AF_INET6 streams), connect
-    JAIL_FILES = 32,    // openat for reading, fstat, getdents
-    JAIL_CHANGE = 64,   // openat for writing, link, rename, unlink, mkdir, truncate, sync
-    JAIL_MEMFD = 128,   // memfd_create, seals
-    JAIL_LOCKS = 256,   // flock, fcntl locks (SQLite too)
-    JAIL_STORE = 512,   // read, write, cut and sync files that were opened before the jail
-    JAIL_MOVE = 1024,   // rename, unlink: what stands in the files stays as it is
+    JAIL_BASE = 1,     // memory, clock, epoll, own descriptors, futex, exit, random
+    JAIL_THREADS = 2,  // clone of threads
+    JAIL_ACCEPT = 4,   // accept4 on descriptors it was given
+    JAIL_PASS = 8,     // sendmsg and recvmsg with descriptors; are they sealed?
+    JAIL_CONNECT = 16, // socket (AF_INET, AF_INET6 streams), connect
+    JAIL_FILES = 32,   // openat for reading, stat, getdents
+    JAIL_CHANGE = 64,  // openat for writing, link, rename, unlink, mkdir, truncate, sync
+    JAIL_MEMFD = 128,  // memfd_create, sealing
+    JAIL_LOCKS = 256,  // flock, fcntl locks (SQLite too)
+    JAIL_STORE = 512,  // read, write, cut and sync files that were opened before the jail
+    JAIL_MOVE = 1024,  // rename, unlink: what stands in the files stays as it is
 };
 
 struct jail_path {
-    int fd; // an open directory (or file): the role reaches what is beneath it
+    int fd;      // an open directory (or file): the role reaches what is beneath it
     bool change; // what JAIL_CHANGE or JAIL_MOVE allows; otherwise read only
 };
 
@@ -32,14 +32,14 @@ struct jail {
     unsigned calls; // enum jail_calls
     const struct jail_path *paths;
     size_t path_count;
-    bool needs_link; // link or rename across directories: without Landlock ABI 2 it runs without
-    uint64_t max_files;  // RLIMIT_NOFILE, where the limit that we were born with allows it
+    bool needs_link;    // link or rename across directories: without Landlock ABI 2 it runs without
+    uint64_t max_files; // RLIMIT_NOFILE, where the limit that we were born with allows it
     uint64_t max_memory; // RLIMIT_AS, 0 = none (sanitizer builds: none)
 };
 
 struct jail_report {
-    int landlock_abi;   // that is in force; 0 = the kernel has none, or none that needs_link can use
-    bool seccomp;       // in force
+    int landlock_abi; // that is in force; 0 = the kernel has none, or none that needs_link can use
+    bool seccomp;     // in force
     uint64_t max_files; // RLIMIT_NOFILE as it is now
 };
 
