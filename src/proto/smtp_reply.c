@@ -50,6 +50,7 @@ const char *smtp_reply_text(enum smtp_reply reply)
 
 enum smtp_reply smtp_reply_of(const struct err *err)
 {
+    must(err->class != ERR_NONE);
     // A defect of ours is local trouble too: the letter is good, and never gets 5yz for it.
     bool passing = err->class == ERR_TRY_LATER || err->class == ERR_OUR_BUG;
     enum smtp_reply found = passing ? SMTP_REPLY_local_trouble : SMTP_REPLY_failed;

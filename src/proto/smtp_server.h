@@ -97,7 +97,6 @@ struct smtp_server {
     enum smtp_event_type pending;     // yielded next, or SMTP_MORE
     enum smtp_reply closing;          // why, once closed
     struct smtp_recipient *candidate; // of the RCPT that is asked
-    unsigned parameters;              // of the MAIL being read: bits, to see repeated ones
     bool early;                       // input came while SMTP_ASK_DATA waited
     struct smtp_line line;
     struct smtp_data data;

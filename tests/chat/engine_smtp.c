@@ -225,11 +225,6 @@ static void feed_peer(void *engine, struct str bytes)
     struct smtp_event event;
     do {
         bytes = str_skip(bytes, smtp_server_feed(&p->server, bytes, &event));
-        // What follows DATA in one write is seen while the question waits.
-        if (event.type == SMTP_ASK_DATA && bytes.len > 0) {
-            struct smtp_event wait;
-            must(smtp_server_feed(&p->server, bytes, &wait) == 0 && wait.type == SMTP_WAIT);
-        }
         handle(p, &event);
         take_output(p);
     } while (event.type != SMTP_MORE && event.type != SMTP_CLOSE);

@@ -60,6 +60,7 @@ static const struct path_case path_cases[] = {
     {"<\"a\tb\"@d>", PATH_FORWARD, false, NULL, "control", ""},
     {"<\"a\\\x01\"@d>", PATH_FORWARD, false, NULL, "control", ""},
     {"<\"a\"b@d>", PATH_FORWARD, false, NULL, "b may not stand in the local part", ""},
+    {"<\"a\"测@d>", PATH_FORWARD, true, NULL, "character that may not stand", ""},
     {"<a\"b\"@d>", PATH_FORWARD, false, NULL, "\" may not stand in the local part", ""},
     // source routes are dropped, RFC 5321 appendix C
     {"<@a,@b:c@d>", PATH_REVERSE, false, "c@d", "c@d", ""},

@@ -49,7 +49,8 @@ static void domains(void **state)
         {"a@b", NULL},
         {"[192.0.2.1]", NULL},
         {LABEL63 "4.org", NULL},
-        {THREE_63 "." LABEL63 ".a", NULL}, // 257 octets
+        {THREE_63 "." LABEL63 ".a", NULL},  // 257 octets
+        {"例." THREE_63 "." LABEL63, NULL}, // 259 octets
         {"\xff.org", NULL},
         {"\xe4\xbe.org", NULL},
         {"\xc2\x85.org", NULL},

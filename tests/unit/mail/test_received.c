@@ -194,6 +194,16 @@ static void hostile_words_never_reach_the_header(void **state)
     }
 }
 
+static void a_bad_name_of_our_own_leaves_the_field_well_formed(void **state)
+{
+    (void)state;
+    struct received r = plain();
+    r.by = STR("not a host");
+    check_received(&r, "Received: from client.example.org (client.example.org [192.0.2.1])\r\n"
+                       "\tby localhost with ESMTP id " ID ";\r\n"
+                       "\tSat, 21 Nov 2026 23:06:49 +0000\r\n");
+}
+
 // A clause never begins beyond column 77 while it could stand in a line of its own, and no line
 // passes the 998 octets of RFC 5322.
 static void long_names_are_folded(void **state)
@@ -270,6 +280,7 @@ int main(void)
         cmocka_unit_test(literals_of_both_families),
         cmocka_unit_test(u_labels_stand_in_utf8_letters_only),
         cmocka_unit_test(hostile_words_never_reach_the_header),
+        cmocka_unit_test(a_bad_name_of_our_own_leaves_the_field_well_formed),
         cmocka_unit_test(long_names_are_folded),
         cmocka_unit_test(return_paths),
         cmocka_unit_test(delivered_to_is_keyed_and_folded),
