@@ -12,8 +12,8 @@
 #include "ipc/verdicts.h"
 #include "os/file.h"
 
-#define ALICE  "example.test/alice"
-#define FIRST  "1700000001.FIRST_1.posthouse"
+#define ALICE "example.test/alice"
+#define FIRST "1700000001.FIRST_1.posthouse"
 #define SECOND "1700000002.SECOND_1.posthouse"
 
 struct desk {
