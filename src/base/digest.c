@@ -15,7 +15,8 @@ void digest_hmac_sha256(struct str key, struct str bytes, unsigned char out[DIGE
 {
     unsigned int len = 0;
     must(key.len <= INT32_MAX);
-    const unsigned char *mac = HMAC(EVP_sha256(), key.ptr, (int)key.len,
+    // A NULL key means to OpenSSL that none was given.
+    const unsigned char *mac = HMAC(EVP_sha256(), key.len ? key.ptr : "", (int)key.len,
                                     (const unsigned char *)bytes.ptr, bytes.len, out, &len);
     must(mac != NULL && len == DIGEST_SHA256_SIZE);
 }

@@ -8,20 +8,26 @@
 PRINTF_LIKE(2, 0)
 static void err_put(struct err *err, const char *fmt, va_list args, const char *tail)
 {
-    struct buf raw, safe;
-    buf_init(&raw, 4096);
-    buf_init(&safe, 16384);
-    buf_vputf(&raw, fmt, args);
+    char raw[ERR_TEXT_MAX + 16]; // more than fits: what is cut here is cut again below
+    struct buf safe;
+    int written = vsnprintf(raw, sizeof raw, fmt, args);
+    must(written >= 0);
+    buf_init(&safe, 8 * sizeof raw);
+    buf_put_escaped(&safe, str_of(raw));
     if (tail)
-        buf_putf(&raw, ": %s", tail);
-    buf_put_escaped(&safe, buf_str(&raw));
-    size_t n = safe.len < ERR_TEXT_MAX - 1 ? safe.len : ERR_TEXT_MAX - 1;
+        buf_putf(&safe, ": %s", tail);
+    must(buf_ok(&safe));
+    size_t n = safe.len;
+    if (n > ERR_TEXT_MAX - 1) {
+        n = ERR_TEXT_MAX - 1 - 3;
+        while (((unsigned char)safe.ptr[n] & 0xc0) == 0x80) // not within a character
+            n--;
+        memcpy(safe.ptr + n, "...", 3);
+        n += 3;
+    }
     if (n)
         memcpy(err->text, safe.ptr, n);
-    if (n < safe.len)
-        memcpy(err->text + n - 3, "...", 3);
     err->text[n] = '\0';
-    buf_finish(&raw);
     buf_finish(&safe);
 }
 

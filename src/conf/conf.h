@@ -60,7 +60,19 @@ void conf_put_problems(struct buf *out, const struct conf_problems *problems);
 // The effective values as YAML, each with its place or "default" as a comment. Loading the text
 // gives the same values.
 void conf_show(struct buf *out, const struct conf *conf);
-void conf_schema(struct buf *out);     // JSON Schema, for editors
+void conf_schema(struct buf *out); // JSON Schema, for editors
+// A commented file for a person to edit. Settings stand as given, all other options as comments
+// with their defaults; a protocol with an empty address is off.
+struct conf_setting {
+    struct str name; // of an option of the top
+    struct str value;
+};
+struct conf_sample {
+    const struct conf_setting *settings;
+    size_t count;
+    struct str listen[CONF_PROTOCOLS];
+};
+void conf_put_sample(struct buf *out, const struct conf_sample *sample);
 void conf_put_manual(struct buf *out); // posthouse.yaml(5), in mdoc(7)
 // All values but the places and sources, for a role; and back. unpack is a door: it checks all
 // again, and what it accepts packs to the same bytes.

@@ -87,28 +87,30 @@ static bool check_bytes(struct reader *r, struct str text)
     return clean;
 }
 
-// libyaml's words for the usual slips, and what to do about them.
+// libyaml's words for the usual slips, and what to do about them. Some are noticed far behind the
+// place where they were made: libyaml's "context" is that place.
 static const struct {
     const char *problem;
-    const char *text; // NULL: libyaml's own
+    bool at_context;
+    const char *text;
     const char *hint;
 } slips[] = {
-    {"mapping values are not allowed in this context", "a second colon on this line",
+    {"mapping values are not allowed in this context", false, "a second colon on this line",
      "put a value that holds \": \" in quotes, or look at the indentation"},
-    {"could not find expected ':'", "a key without a colon", "write \"key: value\""},
-    {"found character that cannot start any token", "a value can not begin like this",
+    {"could not find expected ':'", true, "a key without a colon", "write \"key: value\""},
+    {"found character that cannot start any token", false, "a value can not begin like this",
      "put the value in quotes"},
-    {"did not find expected key", "the lines do not fit together",
+    {"did not find expected key", false, "the lines do not fit together",
      "let the keys of one level begin in the same column"},
-    {"found unexpected end of stream", "a quote that is opened here or above is never closed",
+    {"found unexpected end of stream", true, "the quote that is opened here is never closed",
      "close the quote"},
-    {"did not find expected alphabetic or numeric character", "a * or & begins something else here",
-     "put the value in quotes"},
-    {"did not find expected ',' or ']'", "a list in [ ] goes wrong here",
+    {"did not find expected alphabetic or numeric character", false,
+     "a * or & means something else here", "put the value in quotes"},
+    {"did not find expected ',' or ']'", true, "the list that is opened here goes wrong",
      "write commas between the values and close the bracket"},
-    {"did not find expected ',' or '}'", "a mapping in { } goes wrong here",
+    {"did not find expected ',' or '}'", true, "the mapping that is opened here goes wrong",
      "write commas between the pairs and close the brace"},
-    {"did not find expected '-' indicator", "the list goes wrong here",
+    {"did not find expected '-' indicator", false, "the list goes wrong here",
      "begin each value with a dash, all in the same column"},
 };
 
@@ -117,7 +119,8 @@ static bool wrong_syntax(struct reader *r, const yaml_parser_t *parser)
     struct str problem = str_of(parser->problem);
     for (size_t i = 0; i < ARRAY_LEN(slips); i++)
         if (str_eq(problem, str_of(slips[i].problem)))
-            return wrong(r, parser->problem_mark, slips[i].text, slips[i].hint);
+            return wrong(r, slips[i].at_context ? parser->context_mark : parser->problem_mark,
+                         slips[i].text, slips[i].hint);
     struct str text = problem_text(r->arena, "%s", parser->problem ? parser->problem : "not YAML");
     return wrong(r, parser->problem_mark, text.ptr, "");
 }

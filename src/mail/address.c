@@ -350,8 +350,6 @@ static bool read_whole(struct reader *r, struct address *address)
 {
     struct address read = {.kind = ADDRESS_NULL};
     bool ok = read_mailbox(r, &read);
-    if (ok && r->at < r->text.len)
-        ok = unexpected(r, "domain");
     if (ok && r->text.len + 2 > LIMIT_path)
         ok = wrong(r, "the address is longer than 254 octets");
     if (ok)

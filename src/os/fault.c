@@ -1,17 +1,17 @@
 // The fault seam of test builds. All state is in two shared mappings made before the jail; what a
-// call does afterwards is atomic arithmetic on them, fstat of a descriptor, and a futex sleep.
+// call does afterwards is atomic arithmetic on them, fstat of a descriptor, and a sleep.
 #define _GNU_SOURCE
 #include "os/fault.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
+
+#include "os/seam.h"
 
 // tests/fault.py has these numbers too.
 _Static_assert(sizeof(struct fault_rule) == 128, "page layout");
@@ -81,12 +81,11 @@ void fault_start(const char *role)
     seam.pid = (uint32_t)getpid();
 }
 
-// By a futex: the jail allows it to everyone, nanosleep to none.
 static void sleep_ms(uint64_t ms)
 {
-    uint32_t never = 0;
-    struct timespec time = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
-    syscall(SYS_futex, &never, FUTEX_WAIT_PRIVATE, 0, &time, NULL, 0);
+    struct timespec left = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+    while (nanosleep(&left, &left) < 0 && errno == EINTR)
+        continue;
 }
 
 static bool rule_matches(const struct fault_rule *rule, enum fault_call call, const char *path)
@@ -185,7 +184,7 @@ static struct fault_file file_of(const struct stat *st)
 
 static bool on_disk(int fd, struct stat *st)
 {
-    return fstat(fd, st) == 0 && (S_ISREG(st->st_mode) || S_ISDIR(st->st_mode));
+    return seam_fstat(fd, st) == 0 && (S_ISREG(st->st_mode) || S_ISDIR(st->st_mode));
 }
 
 static uint64_t position(int fd, const struct stat *st)
@@ -233,7 +232,7 @@ static struct fault_file directory_of(int dir, const char *path)
     struct stat st;
     if (!path || path[0] == '/')
         return (struct fault_file){0, 0};
-    int r = dir == AT_FDCWD ? stat(".", &st) : fstat(dir, &st);
+    int r = dir == AT_FDCWD ? stat(".", &st) : seam_fstat(dir, &st);
     return r == 0 ? file_of(&st) : (struct fault_file){0, 0};
 }
 

@@ -7,7 +7,7 @@
 #include "os/loop.h"
 
 // Starts `path` with argv and the environment as it is. `fds[i]` becomes descriptor 3 + i; 0 is
-// /dev/null, 1 and 2 stay. Everything else is closed (being close-on-exec). At most 64. The child
+// /dev/null, 1 and 2 stay. Everything else is closed. At most 64. The child
 // is killed when the parent dies. A pid, or -errno.
 MUST_USE int os_spawn(const char *path, const char *const argv[], const int *fds, size_t count);
 
@@ -38,6 +38,7 @@ struct os_identity {
 // By user name. False when there is none such.
 MUST_USE bool os_find_user(struct str name, struct os_identity *identity, struct err *err);
 bool os_is_root(void);
+struct os_identity os_own_identity(void); // effective
 // Gives up root for good: groups, gid, uid; verified. An ordinary user can only become itself.
 MUST_USE bool os_become(const struct os_identity *identity, struct err *err);
 

@@ -8,6 +8,7 @@
 #define OS_SEAM_H
 
 #include <errno.h>
+#include <sys/stat.h>
 
 #include "os/fault.h"
 
@@ -15,6 +16,9 @@ static inline int64_t seam_result(int64_t result)
 {
     return result < 0 ? -errno : result;
 }
+
+// fstat without the seam, by the system call of that name.
+int seam_fstat(int fd, struct stat *st);
 
 static inline size_t seam_clip(size_t len, size_t limit)
 {

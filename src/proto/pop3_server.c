@@ -514,6 +514,8 @@ size_t pop3_server_body(struct pop3_server *s, struct str bytes)
 {
     must(s->state == BODY);
     size_t taken = 0;
+    size_t likely = bytes.len + bytes.len / 16; // one allocation where lines are of common length
+    (void)buf_reserve(&s->out, likely < room(s) ? likely : room(s));
     while (taken < bytes.len && room(s) >= BODY_STEP) {
         struct str rest = str_skip(bytes, taken);
         if (s->line_start && rest.ptr[0] == '.')
@@ -538,9 +540,10 @@ void pop3_server_body_end(struct pop3_server *s)
 {
     must(s->state == BODY);
     if (!s->line_start)
-        end_body_line(s);
+        put_line_end(&s->out);
     buf_put(&s->out, STR(".\r\n"));
     must(buf_ok(&s->out));
+    s->after_cr = false;
     s->state = TRANSACTION;
 }
 

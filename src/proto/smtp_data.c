@@ -30,17 +30,19 @@ static size_t feed_plain(struct smtp_data *d, struct str input, size_t from, str
     size_t at = from;
     d->state = IN_LINE;
     while (at < input.len) {
-        struct str window = str_sub(input, at, WINDOW);
-        size_t cr = str_index(window, '\r');
-        size_t lf = str_index(str_sub(window, 0, cr), '\n');
-        if (lf < cr) {
+        const char *line = input.ptr + at;
+        size_t window = input.len - at < WINDOW ? input.len - at : WINDOW;
+        const char *cr = memchr(line, '\r', window);
+        size_t len = cr ? (size_t)(cr - line) : window;
+        const char *lf = memchr(line, '\n', len);
+        if (lf) {
             d->bare_newline = true;
-            at += lf;
+            at += (size_t)(lf - line);
             *piece = at > from ? str_sub(input, from, at - from) : STR("\r\n");
             return at > from ? at : at + 1;
         }
-        at += cr;
-        if (cr == window.len)
+        at += len;
+        if (!cr)
             continue;
         if (at + 1 == input.len || input.ptr[at + 1] != '\n') {
             d->state = CR;

@@ -53,13 +53,9 @@ static size_t discard(struct smtp_line *l, struct str input, enum smtp_line_resu
     return at;
 }
 
-size_t smtp_line_feed(struct smtp_line *l, struct str input, enum smtp_line_result *result,
-                      struct str *line)
+static size_t take_line(struct smtp_line *l, struct str input, enum smtp_line_result *result,
+                        struct str *line)
 {
-    *result = SMTP_LINE_MORE;
-    if (l->discarding)
-        return discard(l, input, result);
-
     size_t have = l->kept.len;
     struct str window = str_sub(input, 0, l->kept.limit - have);
     size_t lf = str_index(window, '\n');
@@ -79,11 +75,24 @@ size_t smtp_line_feed(struct smtp_line *l, struct str input, enum smtp_line_resu
         return lf + 1;
     }
     *result = SMTP_LINE_DONE;
-    *line = str_sub(window, 0, lf - 1);
-    if (have > 0) {
+    if (have == 0) {
+        *line = str_sub(window, 0, lf - 1);
+    } else {
         buf_put(&l->kept, str_sub(window, 0, lf + 1));
         *line = str_sub(buf_str(&l->kept), 0, l->kept.len - 2);
         l->done = true;
     }
     return lf + 1;
+}
+
+size_t smtp_line_feed(struct smtp_line *l, struct str input, enum smtp_line_result *result,
+                      struct str *line)
+{
+    size_t used = 0;
+    *result = SMTP_LINE_MORE;
+    if (l->discarding)
+        used = discard(l, input, result);
+    if (used < input.len && *result == SMTP_LINE_MORE)
+        used += take_line(l, str_skip(input, used), result, line);
+    return used;
 }

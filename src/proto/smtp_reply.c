@@ -13,17 +13,19 @@ enum { CODE_LENGTH = 3 };
 
 #define HEAD(code, class, subject, detail) #code " " #class "." #subject "." #detail " "
 
+// clang-format off
 static const struct row rows[SMTP_REPLY_COUNT] = {
 #define REPLY(name, code, class, subject, detail, text)                                            \
-    [SMTP_REPLY_##                                                                                 \
-        name] = {code,                                                                             \
-                 {class, subject, detail},                                                         \
-                 {HEAD(code, class, subject, detail),                                              \
-                  class ? sizeof(HEAD(code, class, subject, detail)) - 1 : CODE_LENGTH + 1},       \
-                 {text, sizeof(text) - 1}},
+    [SMTP_REPLY_##name] = {                                                                        \
+        code, {class, subject, detail},                                                            \
+        {HEAD(code, class, subject, detail),                                                       \
+         class ? sizeof(HEAD(code, class, subject, detail)) - 1 : CODE_LENGTH + 1},                \
+        {text, sizeof(text) - 1},                                                                  \
+    },
 #include "proto/replies.def"
 #undef REPLY
 };
+// clang-format on
 
 static const struct row *row_of(enum smtp_reply reply)
 {
@@ -48,6 +50,7 @@ const char *smtp_reply_text(enum smtp_reply reply)
 
 enum smtp_reply smtp_reply_of(const struct err *err)
 {
+    must(err->class != ERR_NONE);
     // A defect of ours is local trouble too: the letter is good, and never gets 5yz for it.
     bool passing = err->class == ERR_TRY_LATER || err->class == ERR_OUR_BUG;
     enum smtp_reply found = passing ? SMTP_REPLY_local_trouble : SMTP_REPLY_failed;

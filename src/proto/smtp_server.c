@@ -243,8 +243,9 @@ static const struct parameter mail_parameters[] = {
 };
 // clang-format on
 
-// One parameter of MAIL. True when it is right.
-static bool read_parameter(struct smtp_server *s, struct str text, struct smtp_event *event)
+// One parameter of MAIL. True when it is right; *seen has a bit for each that was there before.
+static bool read_parameter(struct smtp_server *s, struct str text, unsigned *seen,
+                           struct smtp_event *event)
 {
     size_t equals = str_index(text, '=');
     struct str keyword = str_sub(text, 0, equals);
@@ -252,8 +253,8 @@ static bool read_parameter(struct smtp_server *s, struct str text, struct smtp_e
     for (unsigned i = 0; s->esmtp && i < ARRAY_LEN(mail_parameters); i++) {
         if (!str_eq_nocase(mail_parameters[i].keyword, keyword))
             continue;
-        bool repeated = s->parameters & (1U << i);
-        s->parameters |= 1U << i;
+        bool repeated = *seen & (1U << i);
+        *seen |= 1U << i;
         if (!repeated && mail_parameters[i].read(s, value))
             return true;
         refuse(s, event, SMTP_REPLY_bad_argument, text);
@@ -266,15 +267,15 @@ static bool read_parameter(struct smtp_server *s, struct str text, struct smtp_e
 static bool read_parameters(struct smtp_server *s, struct str text, struct smtp_event *event)
 {
     struct str one;
-    s->parameters = 0;
+    unsigned seen = 0;
     while (str_cut(&text, ' ', &one))
-        if (one.len > 0 && !read_parameter(s, one, event))
+        if (one.len > 0 && !read_parameter(s, one, &seen, event))
             return false;
     return true;
 }
 
-// "FROM:" or "TO:", and the one space behind the colon that people type (RFC 5321 section 3.3
-// forbids it, and is right).
+// "FROM:" or "TO:", and the one space behind the colon that people type, though RFC 5321
+// section 3.3 has none.
 static bool take_path_keyword(struct str *args, struct str keyword)
 {
     if (!str_starts_nocase(*args, keyword))

@@ -34,8 +34,8 @@ enum smtp_event_type {
     SMTP_WAIT,     // an answer is awaited
     SMTP_FULL,     // s->out must be sent first: a client that does not read is not read either
     SMTP_HELO,     // a greeting was taken: s->helo, s->esmtp are set (no answer wanted)
-    SMTP_ASK_MAIL, // MAIL: event.address is the reverse-path, event.size the declared size (0:
-                   // none)
+    SMTP_ASK_MAIL, // MAIL: event.address is the reverse-path, event.size the declared
+                   // size, 0 when there is none
     SMTP_ASK_RCPT, // RCPT: event.address
     SMTP_ASK_DATA, // DATA: the envelope is complete; SMTP_REPLY_go_ahead lets the data come.
                    // Refused, the transaction stays open
@@ -97,7 +97,6 @@ struct smtp_server {
     enum smtp_event_type pending;     // yielded next, or SMTP_MORE
     enum smtp_reply closing;          // why, once closed
     struct smtp_recipient *candidate; // of the RCPT that is asked
-    unsigned parameters;              // of the MAIL being read: bits, to see repeated ones
     bool early;                       // input came while SMTP_ASK_DATA waited
     struct smtp_line line;
     struct smtp_data data;

@@ -21,12 +21,18 @@ static const struct row {
 #undef JAIL
 };
 
+// A channel to a peer; the newest of its kind stands first.
+struct peer_link {
+    struct link link;
+    struct ipc_channel *channel;
+};
+
 struct skeleton {
     struct role role;
     struct ipc_channel *control;
     struct ipc_handlers control_handlers;
     struct ipc_handlers peer_handlers; // the role's, with our `closed` in front
-    struct ipc_channel *peers[IPC_ROLES];
+    struct link peers[IPC_ROLES]; // of struct peer_link
     struct jail_path paths[PATHS_MAX];
     size_t path_count;
     struct jail_probe probe;
@@ -55,7 +61,30 @@ void role_allow(struct role *role, int fd, bool change)
 
 struct ipc_channel *role_peer(struct role *role, enum ipc_role peer)
 {
-    return skeleton_of(role)->peers[peer];
+    struct link *list = &skeleton_of(role)->peers[peer];
+    return list_empty(list) ? NULL : CONTAINER_OF(list->next, struct peer_link, link)->channel;
+}
+
+void role_each_peer(struct role *role, enum ipc_role peer,
+                    void (*each)(struct role *role, struct ipc_channel *channel))
+{
+    LIST_EACH(&skeleton_of(role)->peers[peer], at, after)
+    {
+        each(role, CONTAINER_OF(at, struct peer_link, link)->channel);
+    }
+}
+
+bool role_open_directory(struct role *role, struct str path, bool change, int *fd, struct err *err)
+{
+    struct skeleton *s = skeleton_of(role);
+    struct str name;
+    if (!arena_copy(&s->process, path, &name)) // with a NUL behind it
+        return err_set(err, ERR_TRY_LATER, STATUS(4, 3, 0), "no memory for a path");
+    *fd = os_open_directory(OS_HERE, name.ptr);
+    if (*fd < 0)
+        return err_system(err, *fd, "%.*s", STR_ARG(path));
+    role_allow(role, *fd, change);
+    return true;
 }
 
 void role_drained(struct role *role)
@@ -165,7 +194,10 @@ static void on_peer(struct ipc_channel *channel, struct msg *m, void *owner)
     if (!ipc_open(&peer, s->role.loop, fd, ops->role, role, m->peer.instance, &s->peer_handlers,
                   &s->role, &err))
         role_fail(&err);
-    s->peers[role] = peer;
+    struct peer_link *link = calloc(1, sizeof *link);
+    must(link != NULL);
+    link->channel = peer;
+    list_prepend(&s->peers[role], &link->link);
     if (ops->peer)
         ops->peer(&s->role, peer);
 }
@@ -174,8 +206,14 @@ static void peer_closed(struct ipc_channel *channel, const char *why)
 {
     struct skeleton *s = skeleton_of(ipc_context(channel));
     enum ipc_role peer = ipc_peer(channel);
-    if (s->peers[peer] == channel)
-        s->peers[peer] = NULL;
+    LIST_EACH(&s->peers[peer], at, after)
+    {
+        struct peer_link *link = CONTAINER_OF(at, struct peer_link, link);
+        if (link->channel == channel) {
+            list_remove(at);
+            free(link);
+        }
+    }
     log_line(LOG_DEBUG, "channel to %s %u: %s", ipc_role_name(peer), ipc_instance(channel), why);
     if (s->role.ops->handlers && s->role.ops->handlers->closed)
         s->role.ops->handlers->closed(channel, why);
@@ -304,6 +342,8 @@ int role_main(const struct role_ops *ops, int argc, char **argv)
     os_signals_ignore();
     os_clock_start();
     s->role.ops = ops;
+    for (int i = 0; i < IPC_ROLES; i++)
+        list_init(&s->peers[i]);
     arena_init(&s->process, 64 * 1024 * 1024);
     if (!loop_open(&s->role.loop, &err))
         role_fail(&err);

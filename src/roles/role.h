@@ -52,6 +52,12 @@ int role_main(const struct role_ops *ops, int argc, char **argv);
 void role_allow(struct role *role, int fd, bool change);
 // The newest channel to that peer, or NULL while it is away.
 struct ipc_channel *role_peer(struct role *role, enum ipc_role peer);
+// Calls `each` for all channels to that kind of peer.
+void role_each_peer(struct role *role, enum ipc_role peer,
+                    void (*each)(struct role *role, struct ipc_channel *channel));
+// In prepare: opens a directory of the configuration and keeps it reachable after the jail.
+MUST_USE bool role_open_directory(struct role *role, struct str path, bool change, int *fd,
+                                  struct err *err);
 void role_drained(struct role *role);
 // Cannot go on: logs, and ends the process (the supervisor starts it again).
 NORETURN void role_fail(const struct err *err);

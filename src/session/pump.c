@@ -72,8 +72,7 @@ void pump_flush(struct pump *p)
         loop_at_turn_end(p->loop, &p->flush);
 }
 
-// Gives bytes to the engine; keeps what it did not take.
-static void give(struct pump *p, struct str bytes)
+void pump_give(struct pump *p, struct str bytes)
 {
     p->inside = true;
     size_t taken = p->ops->input(p, bytes);
@@ -93,7 +92,7 @@ static void give_kept(struct pump *p)
 {
     struct buf kept = p->kept;
     buf_init(&p->kept, kept.limit);
-    give(p, buf_str(&kept));
+    pump_give(p, buf_str(&kept));
     buf_finish(&kept);
 }
 
@@ -115,7 +114,7 @@ static void read_some(struct pump *p)
             buf_put(&p->kept, str_from(scratch, (size_t)n));
             give_kept(p);
         } else {
-            give(p, str_from(scratch, (size_t)n));
+            pump_give(p, str_from(scratch, (size_t)n));
         }
         if ((size_t)n < want)
             return;
@@ -177,7 +176,7 @@ void pump_resume(struct pump *p)
     if (!p->paused || p->ended)
         return;
     p->paused = false;
-    if (!p->inside && p->kept.len && !p->finishing)
+    if (!p->inside && !p->finishing) // without bytes too: the engine may have something to say
         give_kept(p);
     if (!p->ended)
         ask_events(p);
@@ -206,10 +205,10 @@ static void detach(struct pump *p)
 
 void pump_close(struct pump *p)
 {
-    if (p->watch.fd < 0)
-        return;
-    detach(p);
-    os_close(&p->watch.fd);
+    if (p->watch.fd >= 0) { // else it was handed over
+        detach(p);
+        os_close(&p->watch.fd);
+    }
     buf_finish(&p->kept);
 }
 

@@ -35,8 +35,8 @@ struct pump {
     struct watch watch;
     struct timer timer;
     struct turn_hook flush;
-    struct buf *out;     // the engine's output; the pump drops what it sent
-    struct buf kept;     // input not taken yet
+    struct buf *out; // the engine's output; the pump drops what it sent
+    struct buf kept; // input not taken yet
     uint64_t timeout_ms;
     bool paused, finishing, ended, inside;
 };
@@ -45,6 +45,8 @@ struct pump {
 // more.
 MUST_USE bool pump_start(struct pump *pump, struct loop *loop, int fd, const struct pump_ops *ops,
                          struct buf *out, size_t limit, uint64_t timeout_ms, struct err *err);
+// Bytes that came before the pump did (handed over by another role): as if they had just been read.
+void pump_give(struct pump *pump, struct str bytes);
 // Output was written to *out: it leaves at the end of the turn, in one piece.
 void pump_flush(struct pump *pump);
 // Stops reading and calling `input` (the engine waits for an answer); resume goes on.

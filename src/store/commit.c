@@ -324,6 +324,11 @@ void batch_added(struct spool *s)
         loop_at_turn_end(s->loop, &s->hook);
 }
 
+bool spool_idle(const struct spool *s)
+{
+    return !s->flying && batch_empty(s->gathering);
+}
+
 void spool_wait(struct spool *s, struct spool_waiter *waiter)
 {
     list_append(&s->gathering->waiters, &waiter->link);

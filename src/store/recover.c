@@ -186,7 +186,10 @@ static bool recover_state(struct recovery *r, const struct segment_record *recor
     struct spool_recipient *to = &letter->recipients[recipient];
     if (to->state >= SPOOL_DELIVERED)
         return true;
-    *to = (struct spool_recipient){.state = state, .attempts = attempts, .next_s = next_s};
+    *to = (struct spool_recipient){.state = state,
+                                   .attempts = attempts,
+                                   .reason = spool_keep_reason(s, data),
+                                   .next_s = next_s};
     if (state < SPOOL_DELIVERED)
         return true;
     s->live_recipients--;

@@ -323,6 +323,29 @@ void spool_remove_body(struct spool *s, const struct mail_id *id)
 
 // ---- states
 
+// Reason 0 is "none". A linear search: there are few, and the same ones come again and again.
+uint16_t spool_keep_reason(struct spool *s, struct str reason)
+{
+    reason = str_sub(reason, 0, REASON_MAX);
+    if (reason.len == 0)
+        return 0;
+    for (size_t i = s->reason_count; i > 0; i--)
+        if (str_eq(s->reasons[i - 1], reason))
+            return (uint16_t)i;
+    if (s->reason_count == REASONS_MAX)
+        return 0;
+    char *copy = malloc(reason.len);
+    must(copy != NULL);
+    memcpy(copy, reason.ptr, reason.len);
+    s->reasons[s->reason_count++] = str_from(copy, reason.len);
+    return (uint16_t)s->reason_count;
+}
+
+struct str spool_reason(const struct spool *s, const struct spool_recipient *recipient)
+{
+    return recipient->reason ? s->reasons[recipient->reason - 1] : STR("");
+}
+
 static void push_ended(struct batch *b, struct spool_letter *letter)
 {
     if (b->ended_count == b->ended_cap) {
@@ -342,6 +365,7 @@ void spool_set_state(struct spool *s, struct spool_letter *letter, uint32_t reci
     must(letter->durable && recipient < letter->recipient_count && r->state < SPOOL_DELIVERED);
     r->state = (uint8_t)state;
     r->next_s = next_s;
+    r->reason = spool_keep_reason(s, reason);
     buf_init(&data, STATE_FIXED + REASON_MAX);
     buf_put(&data, str_from(letter->id.bytes, sizeof letter->id.bytes));
     buf_put_u32(&data, recipient);
@@ -497,6 +521,8 @@ void spool_close(struct spool **spool)
         os_close(&seg->fd);
         free(seg);
     }
+    for (size_t i = 0; i < s->reason_count; i++)
+        free((void *)(uintptr_t)s->reasons[i].ptr);
     batch_finish(&s->batches[0]);
     batch_finish(&s->batches[1]);
     os_close(&s->log_dir);

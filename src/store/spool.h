@@ -30,6 +30,7 @@ struct spool_recipient {
     uint8_t state;     // enum spool_state, as durable or about to be
     uint8_t busy;      // the owner's mark: an attempt is under way
     uint16_t attempts; // stays at 65535
+    uint16_t reason;   // of the last failure: spool_reason
     uint32_t next_s;   // wall clock, seconds since 1970: the next attempt
 };
 
@@ -50,7 +51,8 @@ struct spool_letter {
     bool durable;         // its batch is on disk
     bool large;           // the body is the file body/ID
     struct timer timer;   // the owner's: next attempt
-    void *owner;          // the owner's
+    struct link due;      // the owner's
+    void *owner;
     struct spool_recipient recipients[];
 };
 
@@ -117,6 +119,8 @@ MUST_USE enum spool_added spool_add_large(struct spool *spool, struct spool_larg
                                           struct arena *transaction, struct envelope *envelope,
                                           struct spool_letter **letter, struct err *err);
 void spool_large_finish(struct spool_large *large);
+// For a body whose letter will not be added after all.
+void spool_remove_body(struct spool *spool, const struct mail_id *id);
 
 // Changes a recipient's state: in memory at once, on disk with the batch. At its end (DELIVERED,
 // DROPPED, FAILED) `pending` falls.
@@ -125,6 +129,12 @@ void spool_set_state(struct spool *spool, struct spool_letter *letter, uint32_t 
 
 // Calls waiter->done when all that was added up to now is durable (or failed).
 void spool_wait(struct spool *spool, struct spool_waiter *waiter);
+
+// Why the last attempt failed; empty when it did not. Reasons are kept once each, so that a million
+// deferred recipients with one reason cost two octets each.
+struct str spool_reason(const struct spool *spool, const struct spool_recipient *recipient);
+// True when nothing gathers and nothing flies.
+bool spool_idle(const struct spool *spool);
 
 struct spool_letter *spool_find(struct spool *spool, const struct mail_id *id);
 // All letters of the index, in no order: *at starts at 0.

@@ -24,6 +24,7 @@ enum {
     BATCH_STATES_MAX = 4 * 1024 * 1024,
     SEGMENTS_KEPT = 4, // at least so many before one is used again
     REASON_MAX = 200,
+    REASONS_MAX = 4096, // distinct ones; a new one beyond is not remembered
 };
 
 // What gathers, or is on its way to the disk.
@@ -62,6 +63,8 @@ struct spool {
     struct batch batches[2];
     struct batch *gathering;
     struct batch *flying; // NULL = none
+    struct str reasons[REASONS_MAX];
+    size_t reason_count;
     bool making_spare;
     uint64_t live_letters, live_recipients;
     uint64_t commits, committed_bytes;
@@ -73,7 +76,7 @@ uint64_t spool_hash(const struct spool *s, const struct mail_id *id);
 struct spool_letter *spool_new_letter(const struct mail_id *id, uint32_t recipients);
 void spool_forget_letter(struct spool *s, struct spool_letter *letter);
 void spool_put_letter_head(struct buf *out, const struct spool_letter *letter);
-void spool_remove_body(struct spool *s, const struct mail_id *id);
+uint16_t spool_keep_reason(struct spool *s, struct str reason);
 
 // commit.c
 void batch_init(struct spool *s, struct batch *b);

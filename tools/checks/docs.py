@@ -8,7 +8,7 @@ from . import cases
 
 # What is made, not kept: a page may name it though a fresh tree lacks it.
 _MADE = ("build/", "run/", "/")
-_PLACEHOLDER = re.compile(r"[A-Z]{2,}|(?<![A-Za-z])X(?![A-Za-z])|_X\b|[<>{}$…]")
+_PLACEHOLDER = re.compile(r"[A-Z]{2,}|(?<![A-Za-z])X(?![A-Za-z])|_X\b|[<>{}$…*]")
 
 
 def _mentions(text):

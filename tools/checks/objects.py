@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shlex
 import subprocess
 from typing import NamedTuple
 
@@ -65,18 +64,11 @@ def find(root, build):
             yield Object(source, os.path.join(command["directory"], command["output"]))
 
 
-def compilers_macros(build):
-    """-D options of a build, for the checks that look at them."""
-    commands = json.loads((build / "compile_commands.json").read_text())
-    return {word for command in commands for word in shlex.split(command["command"])
-            if word.startswith("-D")}
-
-
 def banned(root):
     """The functions that base/banned.h bans, each with the hint that its macro gives."""
     text = (root / "src/base/banned.h").read_text()
     return {name: hint.replace("_", " ")
-            for name, hint in re.findall(r"^#define (\w+) BANNED_\1_(\w+)", text, re.M)}
+            for name, hint in re.findall(r"^#define (\w+) +BANNED_\1_(\w+)", text, re.M)}
 
 
 def plain_name(symbol):

@@ -2,7 +2,9 @@
 
 import os
 import re
+import signal
 import subprocess
+import tempfile
 
 from . import cases
 
@@ -57,21 +59,23 @@ def judge(suite, program, text, errors, status):
 
 def run(suite, program, command, directory, environment, seconds):
     """Runs one program; the cases. What it leaves running in its process group is ended."""
-    process = subprocess.Popen(command, cwd=directory, env={**os.environ, **environment},
-                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, start_new_session=True)
-    try:
-        out, err = process.communicate(timeout=seconds)
-        status, late = process.returncode, ""
-    except subprocess.TimeoutExpired:
-        late = f"\nnot done after {seconds} s"
-        os.killpg(process.pid, 9)
-        out, err = process.communicate()
-        status = process.returncode
-    finally:
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(command, cwd=directory, env={**os.environ, **environment},
+                                   stdin=subprocess.DEVNULL, stdout=out, stderr=errors,
+                                   start_new_session=True)
+        late = ""
         try:
-            os.killpg(process.pid, 9)
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            late = f"\nnot done after {seconds} s"
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-    return judge(suite, program, out.decode("utf-8", "replace"),
-                 err.decode("utf-8", "replace") + late, status)
+        status = process.wait()
+        return judge(suite, program, _text(out), _text(errors) + late, status)
+
+
+def _text(file):
+    file.seek(0)
+    return file.read().decode("utf-8", "replace")

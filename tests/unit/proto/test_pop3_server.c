@@ -10,11 +10,17 @@
 #include "base/limits.h"
 
 #define GREETING "+OK mail.example.test POP3 Posthouse\r\n"
-#define WELCOME  GREETING "+OK Send PASS\r\n+OK 3 letters (61 octets)\r\n"
-#define LOGIN    "USER alice\r\nPASS secret\r\n"
-#define LAST     "QUIT\r\n"
-#define BYE      "+OK Bye\r\n"
-#define X40      "0123456789012345678901234567890123456789"
+#define WELCOME GREETING "+OK Send PASS\r\n+OK 3 letters (61 octets)\r\n"
+#define LOGIN "USER alice\r\nPASS secret\r\n"
+#define LAST "QUIT\r\n"
+#define BYE "+OK Bye\r\n"
+#define X40 "0123456789012345678901234567890123456789"
+
+// STR is no constant expression; this is, for the tables.
+#define T(literal)                                                                                 \
+    {                                                                                              \
+        literal, sizeof(literal) - 1                                                               \
+    }
 
 enum { ALL = 1 << 20 };
 
@@ -201,50 +207,50 @@ static void check_all(const struct dialogue *dialogues, size_t count)
 
 // clang-format off
 static const struct dialogue authorization[] = {
-    { "a login, and out", STR(LOGIN LAST), STR(WELCOME BYE), "login(alice|secret) update() ", true },
-    { "keywords in any case, RFC 1939 3", STR("uSeR alice\r\npAsS secret\r\nquit\r\n"),
-      STR(WELCOME BYE), "login(alice|secret) update() ", true },
-    { "QUIT before the login updates nothing", STR("USER alice\r\nQUIT\r\n"),
-      STR(GREETING "+OK Send PASS\r\n" BYE), "", true },
+    { "a login, and out", T(LOGIN LAST), T(WELCOME BYE), "login(alice|secret) update() ", true },
+    { "keywords in any case, RFC 1939 3", T("uSeR alice\r\npAsS secret\r\nquit\r\n"),
+      T(WELCOME BYE), "login(alice|secret) update() ", true },
+    { "QUIT before the login updates nothing", T("USER alice\r\nQUIT\r\n"),
+      T(GREETING "+OK Send PASS\r\n" BYE), "", true },
     { "a password with spaces, kept as they are, RFC 1939 7",
-      STR("USER alice\r\nPASS  my secret  word \r\n"),
-      STR(GREETING "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password\r\n"),
+      T("USER alice\r\nPASS  my secret  word \r\n"),
+      T(GREETING "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password\r\n"),
       "login(alice| my secret  word ) ", false },
-    { "a name and password in UTF-8", STR("USER 测试@example.test\r\nPASS 密码 一二三\r\n"),
-      STR(GREETING "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password\r\n"),
+    { "a name and password in UTF-8", T("USER 测试@example.test\r\nPASS 密码 一二三\r\n"),
+      T(GREETING "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password\r\n"),
       "login(测试@example.test|密码 一二三) ", false },
     { "arguments of 40 octets are taken, RFC 1939 3",
-      STR("USER " X40 "\r\nPASS " X40 "\r\n"),
-      STR(GREETING "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password\r\n"),
+      T("USER " X40 "\r\nPASS " X40 "\r\n"),
+      T(GREETING "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password\r\n"),
       "login(" X40 "|" X40 ") ", false },
-    { "PASS wants USER first", STR("PASS secret\r\n"), STR(GREETING "-ERR Send USER first\r\n"), "", false },
-    { "PASS wants USER again after a refusal", STR("USER a\r\nPASS b\r\nPASS secret\r\n"),
-      STR(GREETING "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password\r\n-ERR Send USER first\r\n"),
+    { "PASS wants USER first", T("PASS secret\r\n"), T(GREETING "-ERR Send USER first\r\n"), "", false },
+    { "PASS wants USER again after a refusal", T("USER a\r\nPASS b\r\nPASS secret\r\n"),
+      T(GREETING "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password\r\n-ERR Send USER first\r\n"),
       "login(a|b) ", false },
-    { "a second USER replaces the first", STR("USER bob\r\nUSER alice\r\nPASS secret\r\n"),
-      STR(GREETING "+OK Send PASS\r\n+OK Send PASS\r\n+OK 3 letters (61 octets)\r\n"),
+    { "a second USER replaces the first", T("USER bob\r\nUSER alice\r\nPASS secret\r\n"),
+      T(GREETING "+OK Send PASS\r\n+OK Send PASS\r\n+OK 3 letters (61 octets)\r\n"),
       "login(alice|secret) ", false },
-    { "a mistake between USER and PASS", STR("USER alice\r\nPAS secret\r\nPASS secret\r\n"),
-      STR(GREETING "+OK Send PASS\r\n-ERR Unknown command\r\n+OK 3 letters (61 octets)\r\n"), NULL, false },
-    { "arguments are missing", STR("USER\r\nUSER  \r\nUSER a\r\nPASS\r\nPASS \r\n"),
-      STR(GREETING "-ERR This command needs an argument\r\n-ERR This command needs an argument\r\n"
+    { "a mistake between USER and PASS", T("USER alice\r\nPAS secret\r\nPASS secret\r\n"),
+      T(GREETING "+OK Send PASS\r\n-ERR Unknown command\r\n+OK 3 letters (61 octets)\r\n"), NULL, false },
+    { "arguments are missing", T("USER\r\nUSER  \r\nUSER a\r\nPASS\r\nPASS \r\n"),
+      T(GREETING "-ERR This command needs an argument\r\n-ERR This command needs an argument\r\n"
           "+OK Send PASS\r\n-ERR This command needs an argument\r\n-ERR This command needs an argument\r\n"),
       "", false },
     { "commands of TRANSACTION before the login",
-      STR("STAT\r\nLIST\r\nLIST 1\r\nUIDL\r\nRETR 1\r\nDELE 1\r\nNOOP\r\nRSET\r\n"),
-      STR(GREETING "-ERR Log in first: USER, then PASS\r\n-ERR Log in first: USER, then PASS\r\n"
+      T("STAT\r\nLIST\r\nLIST 1\r\nUIDL\r\nRETR 1\r\nDELE 1\r\nNOOP\r\nRSET\r\n"),
+      T(GREETING "-ERR Log in first: USER, then PASS\r\n-ERR Log in first: USER, then PASS\r\n"
           "-ERR Log in first: USER, then PASS\r\n-ERR Log in first: USER, then PASS\r\n"
           "-ERR Log in first: USER, then PASS\r\n-ERR Log in first: USER, then PASS\r\n"
           "-ERR Log in first: USER, then PASS\r\n-ERR Log in first: USER, then PASS\r\n"), "", false },
-    { "the maildrop is in use, RFC 2449 8.1.2", STR("USER a\r\nPASS busy\r\n"),
-      STR(GREETING "+OK Send PASS\r\n-ERR [IN-USE] Another session has this maildrop open\r\n"), NULL, false },
-    { "local trouble is no wrong password, RFC 3206 4", STR("USER a\r\nPASS sick\r\n" LOGIN),
-      STR(GREETING "+OK Send PASS\r\n-ERR [SYS/TEMP] Local trouble; try again later\r\n"
+    { "the maildrop is in use, RFC 2449 8.1.2", T("USER a\r\nPASS busy\r\n"),
+      T(GREETING "+OK Send PASS\r\n-ERR [IN-USE] Another session has this maildrop open\r\n"), NULL, false },
+    { "local trouble is no wrong password, RFC 3206 4", T("USER a\r\nPASS sick\r\n" LOGIN),
+      T(GREETING "+OK Send PASS\r\n-ERR [SYS/TEMP] Local trouble; try again later\r\n"
           "+OK Send PASS\r\n+OK 3 letters (61 octets)\r\n"), NULL, false },
     { "five wrong logins end the session",
-      STR("USER a\r\nPASS 1\r\nUSER a\r\nPASS 2\r\nUSER a\r\nPASS sick\r\nUSER a\r\nPASS 3\r\n"
+      T("USER a\r\nPASS 1\r\nUSER a\r\nPASS 2\r\nUSER a\r\nPASS sick\r\nUSER a\r\nPASS 3\r\n"
           "USER a\r\nPASS 4\r\nUSER a\r\nPASS 5\r\n" LOGIN),
-      STR(GREETING
+      T(GREETING
           "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password\r\n"
           "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password\r\n"
           "+OK Send PASS\r\n-ERR [SYS/TEMP] Local trouble; try again later\r\n"
@@ -252,78 +258,78 @@ static const struct dialogue authorization[] = {
           "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password\r\n"
           "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password too often; closing\r\n"),
       "login(a|1) login(a|2) login(a|sick) login(a|3) login(a|4) login(a|5) ", true },
-    { "commands that do not exist here", STR("CAPA\r\nAPOP a b\r\nAUTH\r\nSTLS\r\n\r\n \r\n QUIT\r\nQUITX\r\nQUI\r\n"),
-      STR(GREETING "-ERR Unknown command\r\n-ERR Unknown command\r\n-ERR Unknown command\r\n"
+    { "commands that do not exist here", T("CAPA\r\nAPOP a b\r\nAUTH\r\nSTLS\r\n\r\n \r\n QUIT\r\nQUITX\r\nQUI\r\n"),
+      T(GREETING "-ERR Unknown command\r\n-ERR Unknown command\r\n-ERR Unknown command\r\n"
           "-ERR Unknown command\r\n-ERR Unknown command\r\n-ERR Unknown command\r\n"
           "-ERR Unknown command\r\n-ERR Unknown command\r\n-ERR Unknown command\r\n"), "", false },
 };
 
 static const struct dialogue transaction[] = {
-    { "STAT, RFC 1939 5", STR(LOGIN "STAT\r\n"), STR(WELCOME "+OK 3 61\r\n"), NULL, false },
-    { "LIST", STR(LOGIN "LIST\r\nLIST 2\r\n"),
-      STR(WELCOME "+OK 3 letters (61 octets)\r\n1 23\r\n2 15\r\n3 23\r\n.\r\n+OK 2 15\r\n"), NULL, false },
-    { "UIDL", STR(LOGIN "UIDL\r\nUIDL 3\r\n"),
-      STR(WELCOME "+OK 3 letters (61 octets)\r\n1 1700000001.one.posthouse\r\n"
+    { "STAT, RFC 1939 5", T(LOGIN "STAT\r\n"), T(WELCOME "+OK 3 61\r\n"), NULL, false },
+    { "LIST", T(LOGIN "LIST\r\nLIST 2\r\n"),
+      T(WELCOME "+OK 3 letters (61 octets)\r\n1 23\r\n2 15\r\n3 23\r\n.\r\n+OK 2 15\r\n"), NULL, false },
+    { "UIDL", T(LOGIN "UIDL\r\nUIDL 3\r\n"),
+      T(WELCOME "+OK 3 letters (61 octets)\r\n1 1700000001.one.posthouse\r\n"
           "2 1700000002.two.posthouse\r\n3 whqtswO00WBw418f9t5JxYwZ\r\n.\r\n"
           "+OK 3 whqtswO00WBw418f9t5JxYwZ\r\n"), NULL, false },
-    { "RETR: CRLF", STR(LOGIN "RETR 1\r\nNOOP\r\n"),
-      STR(WELCOME "+OK 23 octets\r\nSubject: one\r\n\r\nfirst\r\n.\r\n+OK\r\n"), NULL, false },
-    { "RETR: dots are stuffed, a missing last line end is added", STR(LOGIN "RETR 2\r\n"),
-      STR(WELCOME "+OK 15 octets\r\n..\r\n...two\r\n\r\n..\r\n.\r\n"), NULL, false },
-    { "RETR: UTF-8 as it is", STR(LOGIN "RETR 3\r\n"),
-      STR(WELCOME "+OK 23 octets\r\n测试：中文\r\n..信\r\n.\r\n"), NULL, false },
+    { "RETR: CRLF", T(LOGIN "RETR 1\r\nNOOP\r\n"),
+      T(WELCOME "+OK 23 octets\r\nSubject: one\r\n\r\nfirst\r\n.\r\n+OK\r\n"), NULL, false },
+    { "RETR: dots are stuffed, a missing last line end is added", T(LOGIN "RETR 2\r\n"),
+      T(WELCOME "+OK 15 octets\r\n..\r\n...two\r\n\r\n..\r\n.\r\n"), NULL, false },
+    { "RETR: UTF-8 as it is", T(LOGIN "RETR 3\r\n"),
+      T(WELCOME "+OK 23 octets\r\n测试：中文\r\n..信\r\n.\r\n"), NULL, false },
     { "a deleted letter is absent and refused, and goes at QUIT",
-      STR(LOGIN "DELE 2\r\nSTAT\r\nLIST\r\nUIDL\r\nLIST 2\r\nUIDL 2\r\nRETR 2\r\nDELE 2\r\n" LAST),
-      STR(WELCOME "+OK\r\n+OK 2 46\r\n+OK 2 letters (46 octets)\r\n1 23\r\n3 23\r\n.\r\n"
+      T(LOGIN "DELE 2\r\nSTAT\r\nLIST\r\nUIDL\r\nLIST 2\r\nUIDL 2\r\nRETR 2\r\nDELE 2\r\n" LAST),
+      T(WELCOME "+OK\r\n+OK 2 46\r\n+OK 2 letters (46 octets)\r\n1 23\r\n3 23\r\n.\r\n"
           "+OK 2 letters (46 octets)\r\n1 1700000001.one.posthouse\r\n3 whqtswO00WBw418f9t5JxYwZ\r\n.\r\n"
           "-ERR That letter is marked as deleted\r\n-ERR That letter is marked as deleted\r\n"
           "-ERR That letter is marked as deleted\r\n-ERR That letter is marked as deleted\r\n" BYE),
       "login(alice|secret) update(1) ", true },
-    { "RSET unmarks", STR(LOGIN "DELE 1\r\nDELE 3\r\nRSET\r\nLIST 1\r\n" LAST),
-      STR(WELCOME "+OK\r\n+OK\r\n+OK 3 letters (61 octets)\r\n+OK 1 23\r\n" BYE),
+    { "RSET unmarks", T(LOGIN "DELE 1\r\nDELE 3\r\nRSET\r\nLIST 1\r\n" LAST),
+      T(WELCOME "+OK\r\n+OK\r\n+OK 3 letters (61 octets)\r\n+OK 1 23\r\n" BYE),
       "login(alice|secret) update() ", true },
-    { "no QUIT, no update", STR(LOGIN "DELE 1\r\n"), STR(WELCOME "+OK\r\n"), "login(alice|secret) ", false },
+    { "no QUIT, no update", T(LOGIN "DELE 1\r\n"), T(WELCOME "+OK\r\n"), "login(alice|secret) ", false },
     { "numbers that are none",
-      STR(LOGIN "RETR\r\nRETR x\r\nRETR -1\r\nRETR +1\r\nRETR 1x\r\nRETR 1 2\r\nRETR 1.0\r\nRETR ١\r\n"),
-      STR(WELCOME "-ERR This command needs an argument\r\n"
+      T(LOGIN "RETR\r\nRETR x\r\nRETR -1\r\nRETR +1\r\nRETR 1x\r\nRETR 1 2\r\nRETR 1.0\r\nRETR ١\r\n"),
+      T(WELCOME "-ERR This command needs an argument\r\n"
           "-ERR That is not the number of a letter\r\n-ERR That is not the number of a letter\r\n"
           "-ERR That is not the number of a letter\r\n-ERR That is not the number of a letter\r\n"
           "-ERR That is not the number of a letter\r\n-ERR That is not the number of a letter\r\n"
           "-ERR That is not the number of a letter\r\n"), "login(alice|secret) ", false },
     { "numbers without a letter",
-      STR(LOGIN "LIST 0\r\nLIST 4\r\nDELE 4294967297\r\nRETR 18446744073709551615\r\n"
+      T(LOGIN "LIST 0\r\nLIST 4\r\nDELE 4294967297\r\nRETR 18446744073709551615\r\n"
           "UIDL 18446744073709551617\r\nDELE 99999999999999999999999999999999\r\n"),
-      STR(WELCOME "-ERR No such letter\r\n-ERR No such letter\r\n-ERR No such letter\r\n"
+      T(WELCOME "-ERR No such letter\r\n-ERR No such letter\r\n-ERR No such letter\r\n"
           "-ERR No such letter\r\n-ERR That is not the number of a letter\r\n"
           "-ERR That is not the number of a letter\r\n"), "login(alice|secret) ", false },
-    { "blanks around a number, and leading zeros", STR(LOGIN "LIST  2 \r\nLIST 0002\r\nSTAT \r\n"),
-      STR(WELCOME "+OK 2 15\r\n+OK 2 15\r\n+OK 3 61\r\n"), NULL, false },
-    { "commands that take nothing", STR(LOGIN "STAT 1\r\nNOOP x\r\nRSET 1\r\nQUIT now\r\n"),
-      STR(WELCOME "-ERR This command takes no argument\r\n-ERR This command takes no argument\r\n"
+    { "blanks around a number, and leading zeros", T(LOGIN "LIST  2 \r\nLIST 0002\r\nSTAT \r\n"),
+      T(WELCOME "+OK 2 15\r\n+OK 2 15\r\n+OK 3 61\r\n"), NULL, false },
+    { "commands that take nothing", T(LOGIN "STAT 1\r\nNOOP x\r\nRSET 1\r\nQUIT now\r\n"),
+      T(WELCOME "-ERR This command takes no argument\r\n-ERR This command takes no argument\r\n"
           "-ERR This command takes no argument\r\n-ERR This command takes no argument\r\n"), NULL, false },
-    { "a second login", STR(LOGIN "USER bob\r\nPASS secret\r\nNOOP\r\n"),
-      STR(WELCOME "-ERR You are logged in already\r\n-ERR You are logged in already\r\n+OK\r\n"), NULL, false },
-    { "not in this release", STR(LOGIN "TOP 1 0\r\nCAPA\r\nUTF8\r\nLANG\r\n"),
-      STR(WELCOME "-ERR Unknown command\r\n-ERR Unknown command\r\n-ERR Unknown command\r\n"
+    { "a second login", T(LOGIN "USER bob\r\nPASS secret\r\nNOOP\r\n"),
+      T(WELCOME "-ERR You are logged in already\r\n-ERR You are logged in already\r\n+OK\r\n"), NULL, false },
+    { "not in this release", T(LOGIN "TOP 1 0\r\nCAPA\r\nUTF8\r\nLANG\r\n"),
+      T(WELCOME "-ERR Unknown command\r\n-ERR Unknown command\r\n-ERR Unknown command\r\n"
           "-ERR Unknown command\r\n"), NULL, false },
-    { "nothing after QUIT is run", STR(LOGIN LAST "DELE 1\r\n" LAST), STR(WELCOME BYE),
+    { "nothing after QUIT is run", T(LOGIN LAST "DELE 1\r\n" LAST), T(WELCOME BYE),
       "login(alice|secret) update() ", true },
 };
 
 static const struct dialogue lines[] = {
-    { "a bare LF ends no line and is answered once", STR(LOGIN "NOOP\nDELE 1\nDELE 2\r\nNOOP\r\n"),
-      STR(WELCOME "-ERR Bare LF in a command; end lines with CRLF\r\n+OK\r\n"), NULL, false },
-    { "an empty line of LF", STR("\n\r\nQUIT\r\n"),
-      STR(GREETING "-ERR Bare LF in a command; end lines with CRLF\r\n" BYE), NULL, true },
-    { "a CR alone ends no line", STR(LOGIN "NOOP\rDELE 1\r\nSTAT\r\n"),
-      STR(WELCOME "-ERR Control character in a command\r\n+OK 3 61\r\n"), NULL, false },
-    { "CR CR LF", STR(LOGIN "NOOP\r\r\nNOOP\r\n"),
-      STR(WELCOME "-ERR Control character in a command\r\n+OK\r\n"), NULL, false },
-    { "NUL in a password", STR("USER alice\r\nPASS secret\0x\r\nUSER al\0ice\r\n"),
-      STR(GREETING "+OK Send PASS\r\n-ERR Control character in a command\r\n"
+    { "a bare LF ends no line and is answered once", T(LOGIN "NOOP\nDELE 1\nDELE 2\r\nNOOP\r\n"),
+      T(WELCOME "-ERR Bare LF in a command; end lines with CRLF\r\n+OK\r\n"), NULL, false },
+    { "an empty line of LF", T("\n\r\nQUIT\r\n"),
+      T(GREETING "-ERR Bare LF in a command; end lines with CRLF\r\n" BYE), NULL, true },
+    { "a CR alone ends no line", T(LOGIN "NOOP\rDELE 1\r\nSTAT\r\n"),
+      T(WELCOME "-ERR Control character in a command\r\n+OK 3 61\r\n"), NULL, false },
+    { "CR CR LF", T(LOGIN "NOOP\r\r\nNOOP\r\n"),
+      T(WELCOME "-ERR Control character in a command\r\n+OK\r\n"), NULL, false },
+    { "NUL in a password", T("USER alice\r\nPASS secret\0x\r\nUSER al\0ice\r\n"),
+      T(GREETING "+OK Send PASS\r\n-ERR Control character in a command\r\n"
           "-ERR Control character in a command\r\n"), "", false },
-    { "DEL and ESC", STR("NOOP\x7f\r\n\x1b[A\r\n"),
-      STR(GREETING "-ERR Control character in a command\r\n-ERR Control character in a command\r\n"),
+    { "DEL and ESC", T("NOOP\x7f\r\n\x1b[A\r\n"),
+      T(GREETING "-ERR Control character in a command\r\n-ERR Control character in a command\r\n"),
       NULL, false },
 };
 // clang-format on
@@ -650,20 +656,21 @@ static void test_body_forms(void **state)
     static const struct {
         struct str disk, wire;
     } cases[] = {
-        {STR(""), STR("")},
-        {STR("\n"), STR("\r\n")},
-        {STR("a"), STR("a\r\n")},
-        {STR("."), STR(".\r\n")},
-        {STR(".\n"), STR(".\r\n")},
-        {STR("..\n.\n"), STR("..\r\n.\r\n")},
-        {STR("a\n.\nb\n"), STR("a\r\n.\r\nb\r\n")},
-        {STR("\n.\n.\n.\n.\n.\n.\n.\n.\n.\n"),
-         STR("\r\n.\r\n.\r\n.\r\n.\r\n.\r\n.\r\n.\r\n.\r\n.\r\n")},
-        {STR("a\r\nb\r\n"), STR("a\r\nb\r\n")},
-        {STR("a\r\n.\r\nb\r"), STR("a\r\n.\r\nb\r\n")},
-        {STR("\r\n"), STR("\r\n")},
-        {STR("x\0y\n\xff\xfe\n"), STR("x\0y\r\n\xff\xfe\r\n")},
-        {STR("中文\n.中\n"), STR("中文\r\n.中\r\n")},
+        {T(""), T("")},
+        {T("\n"), T("\r\n")},
+        {T("a"), T("a\r\n")},
+        {T("."), T(".\r\n")},
+        {T(".\n"), T(".\r\n")},
+        {T("..\n.\n"), T("..\r\n.\r\n")},
+        {T("a\n.\nb\n"), T("a\r\n.\r\nb\r\n")},
+        {T("\n.\n.\n.\n.\n.\n.\n.\n.\n.\n"),
+         T("\r\n.\r\n.\r\n.\r\n.\r\n.\r\n.\r\n.\r\n.\r\n.\r\n")},
+        {T("a\r\nb\r\n"), T("a\r\nb\r\n")},
+        {T("a\r\n.\r\nb\r"),
+         T("a\r\n.\r\nb\r\r\n")}, // the size of a letter without its last line end is 2 more
+        {T("\r\n"), T("\r\n")},
+        {T("x\0y\n\xff\xfe\n"), T("x\0y\r\n\xff\xfe\r\n")},
+        {T("中文\n.中\n"), T("中文\r\n.中\r\n")},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         for (size_t piece = 1; piece <= 12; piece++)

@@ -1,0 +1,173 @@
+#include "ctl/control.h"
+
+#include <errno.h>
+
+#include "base/limits.h"
+#include "os/clock.h"
+#include "os/file.h"
+#include "os/loop.h"
+#include "os/net.h"
+
+enum {
+    SILENCE_MS = 30000,
+    LOOK_AGAIN_MS = 20,
+    PATH_LIMIT = 8192,
+    PIECE = 65536,
+};
+
+// One question under way.
+struct call {
+    struct watch watch;
+    struct timer silence;
+    struct loop *loop;
+    struct str unsent;
+    struct buf answer;
+    int result; // negative errno once it failed; 0 while it goes well
+};
+
+static bool put_path(const struct command *c, struct buf *path)
+{
+    buf_init(path, PATH_LIMIT);
+    buf_putf(path, "%.*s/control", STR_ARG(c->conf->state_dir));
+    buf_put_byte(path, '\0');
+    return buf_ok(path);
+}
+
+static int connect_to(const struct command *c)
+{
+    struct buf path;
+    int fd = put_path(c, &path) ? net_connect_path(path.ptr) : -ENAMETOOLONG;
+    buf_finish(&path);
+    return fd;
+}
+
+static void end(struct call *call, int result)
+{
+    call->result = result;
+    loop_stop(call->loop);
+}
+
+static void send_more(struct call *call)
+{
+    ssize_t n = net_send(call->watch.fd, call->unsent);
+    if (n == -EAGAIN)
+        return;
+    if (n < 0) {
+        end(call, (int)n);
+        return;
+    }
+    call->unsent = str_skip(call->unsent, (size_t)n);
+    if (call->unsent.len == 0)
+        loop_change(call->loop, &call->watch, LOOP_READ);
+}
+
+static void receive_more(struct call *call)
+{
+    char *to = buf_reserve(&call->answer, PIECE);
+    if (!to) {
+        end(call, -EFBIG);
+        return;
+    }
+    ssize_t n = net_receive(call->watch.fd, to, PIECE);
+    if (n == -EAGAIN)
+        return;
+    if (n <= 0) {
+        end(call, (int)n);
+        return;
+    }
+    buf_added(&call->answer, (size_t)n);
+    loop_set_timer(call->loop, &call->silence, SILENCE_MS);
+}
+
+static void ready(struct watch *watch, unsigned events)
+{
+    struct call *call = CONTAINER_OF(watch, struct call, watch);
+    if (call->unsent.len && (events & (LOOP_WRITE | LOOP_HANGUP)))
+        send_more(call);
+    else if (events & (LOOP_READ | LOOP_HANGUP))
+        receive_more(call);
+}
+
+static void too_silent(struct timer *timer)
+{
+    end(CONTAINER_OF(timer, struct call, silence), -ETIMEDOUT);
+}
+
+static bool run(struct call *call, struct err *err)
+{
+    if (!loop_open(&call->loop, err))
+        return false;
+    bool ok = loop_add(call->loop, &call->watch, LOOP_READ | LOOP_WRITE, err);
+    if (ok) {
+        loop_set_timer(call->loop, &call->silence, SILENCE_MS);
+        ok = loop_run(call->loop, err);
+        loop_remove(call->loop, &call->watch);
+        loop_cancel_timer(call->loop, &call->silence);
+    }
+    loop_close(&call->loop);
+    if (ok && call->result < 0)
+        ok = err_system(err, call->result, "the running instance");
+    return ok;
+}
+
+static int read_answer(const struct command *c, struct str answer, struct buf *body)
+{
+    struct str first;
+    if (str_index(answer, '\n') == answer.len)
+        return command_fail(c, "the running instance broke off its answer");
+    str_cut(&answer, '\n', &first);
+    if (str_starts(first, STR("no ")))
+        return command_fail(c, "%.*s", STR_ARG(str_skip(first, 3)));
+    if (!str_eq(first, STR("ok")))
+        return command_fail(c, "the running instance gave an answer that means nothing here");
+    buf_put(body, answer);
+    return EXIT_DONE;
+}
+
+int control_ask(struct command *c, const char *request, struct buf *body)
+{
+    struct call call = {.watch = {.ready = ready}, .silence = {.fire = too_silent}};
+    struct buf line;
+    struct err err;
+    int fd = connect_to(c);
+    if (fd == -ENOENT || fd == -ECONNREFUSED)
+        return command_fail(c, "not running (no answer at %.*s/control)",
+                            STR_ARG(c->conf->state_dir));
+    if (fd < 0)
+        return command_fail(c, "%.*s/control: %s", STR_ARG(c->conf->state_dir), strerror(-fd));
+    buf_init(&line, LIMIT_control_request);
+    buf_putf(&line, "%s\n", request);
+    buf_init(&call.answer, LIMIT_control_reply);
+    call.watch.fd = fd;
+    call.unsent = buf_str(&line);
+    int code =
+        run(&call, &err) ? read_answer(c, buf_str(&call.answer), body) : command_error(c, &err);
+    os_close(&fd);
+    buf_finish(&line);
+    buf_finish(&call.answer);
+    return code;
+}
+
+bool control_wait_gone(struct command *c, uint64_t limit_ms)
+{
+    uint64_t begin = os_monotonic_ms();
+    struct loop *loop = NULL;
+    struct err err;
+    bool gone = false;
+    if (!loop_open(&loop, &err))
+        return false;
+    while (!gone && os_monotonic_ms() - begin < limit_ms) {
+        int fd = connect_to(c);
+        gone = fd == -ENOENT || fd == -ECONNREFUSED;
+        os_close(&fd);
+        if (!gone && !loop_turn(loop, LOOK_AGAIN_MS, &err))
+            break;
+    }
+    loop_close(&loop);
+    return gone;
+}
+
+bool control_line(struct str *body, struct str *line)
+{
+    return str_cut(body, '\n', line);
+}

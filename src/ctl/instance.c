@@ -1,0 +1,85 @@
+// posthouse serve, stop, reload, status.
+#include <errno.h>
+
+#include "base/limits.h"
+#include "ctl/control.h"
+#include "ctl/record.h"
+#include "ctl/table.h"
+#include "os/process.h"
+
+enum { PATH_LIMIT = 8192, STOP_MARGIN_MS = 60000 };
+
+// The supervisor stands beside the command: DIR/libexec/posthouse in a build directory,
+// DIR/../libexec/posthouse where it is installed.
+static int start(struct command *c, struct str directory, const char *below, struct buf *path)
+{
+    struct buf conf;
+    buf_clear(path);
+    buf_putf(path, "%.*s%s/libexec/posthouse/supervisor", STR_ARG(directory), below);
+    buf_put_byte(path, '\0');
+    buf_init(&conf, PATH_LIMIT);
+    buf_put(&conf, c->conf_path);
+    buf_put_byte(&conf, '\0');
+    const char *const argv[] = {"supervisor", "-c", conf.ptr, NULL};
+    int result = buf_ok(path) && buf_ok(&conf) ? os_exec(path->ptr, argv) : -ENAMETOOLONG;
+    buf_finish(&conf);
+    return result;
+}
+
+int serve_command(struct command *c)
+{
+    struct buf own, path;
+    struct err err;
+    buf_init(&own, PATH_LIMIT);
+    buf_init(&path, PATH_LIMIT);
+    int code = EXIT_FAILED;
+    if (!os_own_path(&own, &err)) {
+        code = command_error(c, &err);
+    } else {
+        struct str directory = str_sub(buf_str(&own), 0, str_rindex(buf_str(&own), '/'));
+        int result = start(c, directory, "", &path);
+        if (result == -ENOENT)
+            result = start(c, directory, "/..", &path);
+        code = command_fail(c, "can not start the supervisor (%s): %s", path.ptr ? path.ptr : "",
+                            strerror(-result));
+    }
+    buf_finish(&own);
+    buf_finish(&path);
+    return code;
+}
+
+// A question whose answer is only yes or no.
+static int ask(struct command *c, const char *request)
+{
+    struct buf body;
+    buf_init(&body, LIMIT_control_reply);
+    int code = control_ask(c, request, &body);
+    buf_finish(&body);
+    return code;
+}
+
+int stop_command(struct command *c)
+{
+    int code = ask(c, "stop");
+    if (code == EXIT_DONE && !control_wait_gone(c, c->conf->limits.drain + STOP_MARGIN_MS))
+        code = command_later(c, "it was told to stop and is still there");
+    return code;
+}
+
+int reload_command(struct command *c)
+{
+    return ask(c, "reload");
+}
+
+int status_command(struct command *c)
+{
+    static const struct table_column columns[] = {
+        {"ROLE", false},  {"NUMBER", true}, {"PID", true},
+        {"STATE", false}, {"SINCE", false}, {"RESTARTS", true},
+    };
+    static const struct record_field fields[] = {
+        {"role", RECORD_TEXT},  {"instance", RECORD_TEXT}, {"pid", RECORD_TEXT},
+        {"state", RECORD_TEXT}, {"since", RECORD_TIME},    {"restarts", RECORD_TEXT},
+    };
+    return record_command(c, "status", columns, fields, ARRAY_LEN(fields));
+}

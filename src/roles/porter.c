@@ -1,0 +1,411 @@
+// The role porter: POP3 up to the login. It sees clients and no file: what a stranger sends is
+// parsed here, where a broken parser reaches neither a mailbox nor a password's hash.
+//
+//     client --PASS--> porter --check--> login --admit--> reader
+//                      porter <-checked-- login <-admitted-+
+//                      porter --adopt: the client's socket, with the ticket--> reader
+//
+// The reader lets in whom login announced to it, not whom the porter names: the ticket proves only
+// that this client is the one of whom login spoke.
+#include "roles/role.h"
+
+#include <errno.h>
+
+#include "base/base32.h"
+#include "base/limits.h"
+#include "ipc/verdicts.h"
+#include "os/file.h"
+#include "os/random.h"
+#include "proto/pop3_server.h"
+#include "session/admission.h"
+#include "session/pump.h"
+
+enum {
+    KEPT_INPUT = 65536,
+    HANDED_INPUT = 32768, // what may wait behind PASS: it has to fit into one message
+    ACCEPTS_A_TURN = 64,
+    ACCEPT_AGAIN_MS = 100, // when descriptors or memory ran out
+    SESSION_ID = 10,
+    TICKET_MAX = 64,
+    PEER_MAX = 64,
+};
+
+struct porter {
+    struct role *role;
+    struct admission admission;
+    struct link doors;
+    struct link sessions;
+    struct timer deadline;
+    bool draining, drained;
+};
+
+// A listening socket.
+struct door {
+    struct link link;
+    struct watch watch;
+    struct timer again;
+    struct porter *porter;
+};
+
+struct session {
+    struct link link;
+    struct porter *porter;
+    struct pump pump;
+    struct pop3_server engine;
+    struct net_address peer;
+    char id[SESSION_ID];
+    struct ipc_channel *asked; // login, while it checks the password
+    struct buf ticket;         // login said yes; goes to the reader when all output has left
+};
+
+// ---- a session's end
+
+static void tell_drained(struct porter *p)
+{
+    if (!p->draining || p->drained || !list_empty(&p->sessions))
+        return;
+    p->drained = true;
+    loop_cancel_timer(p->role->loop, &p->deadline);
+    role_drained(p->role);
+}
+
+static void tell(const struct session *s, enum log_event_name name, const char *rule)
+{
+    struct buf peer;
+    buf_init(&peer, PEER_MAX);
+    net_put_address(&peer, &s->peer);
+    log_event(&(struct log_event){.name = name,
+                                  .session = str_from(s->id, SESSION_ID),
+                                  .peer = buf_str(&peer),
+                                  .rule = str_of(rule)});
+    buf_finish(&peer);
+}
+
+static void session_end(struct session *s)
+{
+    struct porter *p = s->porter;
+    if (s->asked)
+        ipc_forget(s->asked, MSG_check, s);
+    pump_close(&s->pump);
+    pop3_server_finish(&s->engine);
+    buf_finish(&s->ticket);
+    admission_leave(&p->admission, &s->peer);
+    list_remove(&s->link);
+    free(s);
+    tell_drained(p);
+}
+
+// ---- a session's life
+
+// Asks login. True when its answer is to be waited for; otherwise the engine has its answer.
+static bool ask_login(struct session *s, const struct pop3_event *event)
+{
+    struct ipc_channel *login = role_peer(s->porter->role, IPC_LOGIN);
+    struct buf peer;
+    struct msg m = {.type = MSG_check};
+    buf_init(&peer, PEER_MAX);
+    net_put_ip(&peer, &s->peer);
+    m.check.user = event->user;
+    m.check.password = event->password;
+    m.check.peer = buf_str(&peer);
+    if (login && ipc_request(login, &m, s))
+        s->asked = login;
+    else
+        pop3_server_answer(&s->engine, POP3_REPLY_trouble);
+    buf_finish(&peer);
+    return s->asked != NULL;
+}
+
+// Runs the engine on what came. True: it takes more.
+static bool run(struct session *s, struct str bytes, size_t *taken)
+{
+    struct pop3_event event;
+    *taken = 0;
+    for (;;) {
+        *taken += pop3_server_feed(&s->engine, str_skip(bytes, *taken), &event);
+        switch (event.type) {
+        case POP3_MORE:
+            return true;
+        case POP3_WAIT:
+        case POP3_FULL:
+            return false;
+        case POP3_ASK_LOGIN:
+            if (bytes.len - *taken > HANDED_INPUT)
+                pop3_server_abort(&s->engine, POP3_REPLY_command_flood);
+            else if (ask_login(s, &event))
+                return false;
+            break;
+        case POP3_CLOSE:
+            *taken = bytes.len;
+            pump_finish_output(&s->pump);
+            return true;
+        case POP3_ASK_LETTER:
+        case POP3_ASK_UPDATE:
+            must(false); // not before the login
+        }
+    }
+}
+
+static size_t on_input(struct pump *pump, struct str bytes)
+{
+    struct session *s = CONTAINER_OF(pump, struct session, pump);
+    size_t taken;
+    if (!run(s, bytes, &taken))
+        pump_pause(pump);
+    return taken;
+}
+
+// The engine was answered, or has room again.
+static void go_on(struct session *s)
+{
+    size_t none;
+    bool more = run(s, STR(""), &none);
+    pump_flush(&s->pump);
+    if (more)
+        pump_resume(&s->pump);
+}
+
+static void refuse(struct session *s, enum pop3_reply reply)
+{
+    pop3_server_answer(&s->engine, reply);
+    if (s->porter->draining)
+        pop3_server_abort(&s->engine, POP3_REPLY_shutting_down);
+    go_on(s);
+}
+
+// The +OK of PASS is the reader's to write: it knows the letters.
+static void hand_over(struct session *s)
+{
+    struct ipc_channel *reader = role_peer(s->porter->role, IPC_READER);
+    if (!reader) {
+        buf_release(&s->ticket);
+        refuse(s, POP3_REPLY_trouble);
+        return;
+    }
+    struct buf peer;
+    struct msg m = {.type = MSG_adopt};
+    buf_init(&peer, PEER_MAX);
+    net_put_address(&peer, &s->peer);
+    int client = pump_hand_over(&s->pump, &m.adopt.input);
+    m.adopt.client = client;
+    m.adopt.ticket = buf_str(&s->ticket);
+    m.adopt.peer = buf_str(&peer);
+    m.adopt.session = str_from(s->id, SESSION_ID);
+    ipc_send(reader, &m);
+    os_close(&client);
+    buf_finish(&peer);
+    session_end(s);
+}
+
+static void on_drained(struct pump *pump)
+{
+    struct session *s = CONTAINER_OF(pump, struct session, pump);
+    if (s->ticket.len > 0)
+        hand_over(s);
+    else if (!s->asked)
+        go_on(s);
+}
+
+static void on_ended(struct pump *pump, enum pump_end end)
+{
+    struct session *s = CONTAINER_OF(pump, struct session, pump);
+    (void)end; // RFC 1939 section 3: after a time-out too, nothing is said
+    tell(s, EVENT_disconnected, NULL);
+    session_end(s);
+}
+
+static const struct pump_ops pump_ops = {
+    .input = on_input, .drained = on_drained, .ended = on_ended};
+
+static void on_checked(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    struct session *s = owner;
+    (void)channel;
+    if (!s) // the client went away; its ticket expires
+        return;
+    s->asked = NULL;
+    switch (m->checked.verdict) {
+    case LOGIN_OK:
+        buf_put(&s->ticket, m->checked.ticket);
+        if (s->ticket.len == 0)
+            refuse(s, POP3_REPLY_trouble);
+        else if (s->engine.out.len == 0)
+            hand_over(s);
+        break;
+    case LOGIN_WRONG:
+        refuse(s, POP3_REPLY_wrong_login);
+        break;
+    case LOGIN_IN_USE:
+        refuse(s, POP3_REPLY_in_use);
+        break;
+    case LOGIN_TROUBLE:
+    default: // not of ours: a number that login sent
+        refuse(s, POP3_REPLY_trouble);
+        break;
+    }
+}
+
+static void on_lost(struct ipc_channel *channel, enum ipc_type request, void *owner)
+{
+    struct session *s = owner;
+    (void)channel;
+    must(request == MSG_check);
+    s->asked = NULL;
+    refuse(s, POP3_REPLY_trouble);
+}
+
+// ---- clients come
+
+static void put_session_id(char id[SESSION_ID])
+{
+    unsigned char random[7];
+    struct buf text;
+    os_random(random, sizeof random);
+    buf_init(&text, 16);
+    base32_put(&text, str_from(random, sizeof random));
+    memcpy(id, text.ptr + text.len - SESSION_ID, SESSION_ID);
+    buf_finish(&text);
+}
+
+// Says no in one write: a client that is too many gets no session and no memory.
+static void turn_away(const struct session *s, int fd, const char *rule)
+{
+    struct pop3_server engine;
+    pop3_server_init(&engine, s->porter->role->conf->hostname);
+    pop3_server_greet(&engine, POP3_REPLY_too_many_sessions);
+    if (net_send(fd, buf_str(&engine.out)) >= 0)
+        tell(s, EVENT_refused, rule);
+    pop3_server_finish(&engine);
+    os_close(&fd);
+}
+
+static void welcome(struct porter *p, int fd, const struct net_address *peer)
+{
+    const struct conf *conf = p->role->conf;
+    struct err err;
+    struct session *s = calloc(1, sizeof *s);
+    must(s != NULL);
+    s->porter = p;
+    s->peer = *peer;
+    put_session_id(s->id);
+    const char *rule = admission_enter(&p->admission, peer);
+    if (rule) {
+        turn_away(s, fd, rule);
+        free(s);
+        return;
+    }
+    list_append(&p->sessions, &s->link);
+    buf_init(&s->ticket, TICKET_MAX);
+    pop3_server_init(&s->engine, conf->hostname);
+    pop3_server_greet(&s->engine, POP3_REPLY_greeting);
+    if (!pump_start(&s->pump, p->role->loop, fd, &pump_ops, &s->engine.out, KEPT_INPUT,
+                    conf->limits.pop3_idle, &err)) {
+        log_line(LOG_WARNING, "%s", err.text);
+        session_end(s);
+        return;
+    }
+    tell(s, EVENT_connected, NULL);
+}
+
+static void on_door(struct watch *watch, unsigned events)
+{
+    struct door *door = CONTAINER_OF(watch, struct door, watch);
+    struct porter *p = door->porter;
+    (void)events;
+    for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+        struct net_address peer;
+        int fd = net_accept(watch->fd, &peer);
+        if (fd == -EAGAIN)
+            return;
+        if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
+            loop_change(p->role->loop, watch, 0);
+            loop_set_timer(p->role->loop, &door->again, ACCEPT_AGAIN_MS);
+            return;
+        }
+        if (fd >= 0) // else that one client is gone again
+            welcome(p, fd, &peer);
+    }
+}
+
+static void on_door_again(struct timer *timer)
+{
+    struct door *door = CONTAINER_OF(timer, struct door, again);
+    loop_change(door->porter->role->loop, &door->watch, LOOP_READ);
+}
+
+// ---- the role
+
+static bool begin(struct role *role, struct err *err)
+{
+    struct porter *p = calloc(1, sizeof *p);
+    (void)err;
+    must(p != NULL);
+    p->role = role;
+    list_init(&p->doors);
+    list_init(&p->sessions);
+    admission_init(&p->admission, role->conf->limits.max_sessions,
+                   role->conf->limits.sessions_per_address);
+    role->state = p;
+    return true;
+}
+
+static void listener(struct role *role, int fd, enum conf_protocol protocol)
+{
+    struct porter *p = role->state;
+    struct err err;
+    struct door *door = calloc(1, sizeof *door);
+    must(door != NULL && protocol == CONF_POP3);
+    door->porter = p;
+    door->watch = (struct watch){.fd = fd, .ready = on_door};
+    door->again.fire = on_door_again;
+    list_append(&p->doors, &door->link);
+    if (!loop_add(role->loop, &door->watch, LOOP_READ, &err))
+        role_fail(&err);
+}
+
+static void on_deadline(struct timer *timer)
+{
+    struct porter *p = CONTAINER_OF(timer, struct porter, deadline);
+    LIST_EACH(&p->sessions, at, next)
+    session_end(CONTAINER_OF(at, struct session, link));
+}
+
+// A client whose password is being checked gets its answer; all others may come again.
+static void drain(struct role *role, uint64_t milliseconds)
+{
+    struct porter *p = role->state;
+    p->draining = true;
+    for (struct link *at; (at = list_pop(&p->doors)) != NULL;) {
+        struct door *door = CONTAINER_OF(at, struct door, link);
+        loop_cancel_timer(role->loop, &door->again);
+        loop_remove(role->loop, &door->watch);
+        os_close(&door->watch.fd);
+        free(door);
+    }
+    p->deadline.fire = on_deadline;
+    loop_set_timer(role->loop, &p->deadline, milliseconds);
+    LIST_EACH(&p->sessions, at, next)
+    {
+        struct session *s = CONTAINER_OF(at, struct session, link);
+        if (s->asked || s->ticket.len > 0)
+            continue;
+        pop3_server_abort(&s->engine, POP3_REPLY_shutting_down);
+        go_on(s);
+    }
+    tell_drained(p);
+}
+
+static const struct ipc_handlers handlers = {.on = {[MSG_checked] = on_checked}, .lost = on_lost};
+
+static const struct role_ops ops = {
+    .role = IPC_PORTER,
+    .handlers = &handlers,
+    .begin = begin,
+    .listener = listener,
+    .drain = drain,
+};
+
+int main(int argc, char **argv)
+{
+    return role_main(&ops, argc, argv);
+}

@@ -1,0 +1,71 @@
+// The queue role's own header: the state its files share.
+//   queue.c           submissions, leases, the log of what became of them
+//   queue_attempts.c  a letter's way from "due" to "done": resolve, batch, deliver, state
+//   queue_report.c    answers to the administrator
+#ifndef ROLES_QUEUE_H
+#define ROLES_QUEUE_H
+
+#include "base/list.h"
+#include "roles/role.h"
+#include "store/spool.h"
+#include "store/window.h"
+
+enum {
+    ATTEMPTS_MAX = 20000, // under way at one time; other due letters wait on disk
+    FLIGHTS_MAX = 2,      // batches at the postman: one being synced, one ready
+    KILLS_MAX = 3,        // a delivery that took the postman with it so often is held
+};
+
+// A receiver's arena, mapped read only.
+struct arena_map {
+    struct link link;
+    uint32_t instance;
+    const char *memory;
+    size_t size;
+    uint32_t users; // large bodies being read from it
+    bool gone;      // its receiver is gone: unmap with the last user
+};
+
+// One delivery that is under way: one recipient of one letter.
+struct attempt {
+    struct link link; // in to_resolve or ready, or none
+    struct spool_letter *letter;
+    uint32_t recipient;
+    unsigned kills; // postmen that died with it
+    struct str mailbox; // after the resolve; owned
+    struct str address; // owned, in the same block as the attempt
+};
+
+struct queue {
+    struct role *role;
+    struct spool *spool;
+    int spool_dir;
+    struct link arenas;
+    struct link submissions;    // that wait for their commit
+    struct os_workers *readers; // envelopes and windows
+    struct link due;            // letters whose time has come
+    struct link to_resolve;     // attempts
+    struct link ready;          // attempts
+    size_t attempts;
+    unsigned flights;
+    uint64_t next_batch;
+    struct timer space_timer, drain_timer;
+    bool has_space, draining;
+    uint64_t delivered, deferred;
+};
+
+// queue_attempts.c
+void queue_letter_durable(struct queue *q, struct spool_letter *letter,
+                          const struct str *addresses);
+// Sets the timer of a letter's next attempt.
+void queue_schedule(struct queue *q, struct spool_letter *letter);
+// Does what can be done now: resolves, batches.
+void queue_advance(struct queue *q);
+void queue_on_resolved(struct ipc_channel *channel, struct msg *m, void *owner);
+void queue_on_delivered(struct ipc_channel *channel, struct msg *m, void *owner);
+void queue_attempt_lost(struct queue *q, enum ipc_type request, void *owner);
+
+// queue_report.c
+bool queue_ask(struct role *role, struct str what, struct str argument, struct buf *out);
+
+#endif

@@ -1,0 +1,502 @@
+// A letter's way through the queue:
+//
+//   durable ──► attempts (one a recipient) ──resolve──► ready ──batch──► flight ──► state ──► end
+//      ▲                                      │ no such user, trouble        │ failed
+//   timer ──► due ──fetch the envelope        ▼                              ▼
+//      ▲                               state "waiting", next time ───────────┘
+//      └──────────────────────────────────────┘
+//
+// A letter just accepted has its recipients at hand; one that waited has them on disk.
+#include "roles/queue.h"
+
+#include "base/limits.h"
+#include "ipc/verdicts.h"
+#include "mail/received.h"
+#include "os/clock.h"
+#include "os/file.h"
+
+// Local delivery is tried again after so many seconds (design.md: 10 s, 1 min, 5 min, then 30 min).
+static const uint32_t retry_s[] = {10, 60, 300, 1800};
+
+static uint32_t now_s(void)
+{
+    return (uint32_t)(os_wall_ms() / 1000);
+}
+
+static void id_text(const struct attempt *a, char text[MAIL_ID_TEXT + 1])
+{
+    mail_id_text(&a->letter->id, text);
+}
+
+// ---- timers
+
+static void letter_due(struct timer *timer)
+{
+    struct spool_letter *letter = CONTAINER_OF(timer, struct spool_letter, timer);
+    struct queue *q = letter->owner;
+    if (!link_used(&letter->due))
+        list_append(&q->due, &letter->due);
+    queue_advance(q);
+}
+
+// Promise 11: a pending recipient that is not held and not under way has a time, and the letter's
+// timer stands at the earliest.
+void queue_schedule(struct queue *q, struct spool_letter *letter)
+{
+    uint32_t earliest = UINT32_MAX, now = now_s();
+    letter->owner = q;
+    for (uint32_t i = 0; i < letter->recipient_count; i++) {
+        const struct spool_recipient *r = &letter->recipients[i];
+        if (r->state == SPOOL_WAITING && !r->busy && r->next_s < earliest)
+            earliest = r->next_s;
+    }
+    if (earliest == UINT32_MAX)
+        return;
+    letter->timer.fire = letter_due;
+    uint64_t wait_s = earliest > now ? earliest - now : 0;
+    loop_set_timer(q->role->loop, &letter->timer, wait_s * 1000);
+}
+
+// ---- attempts
+
+static void new_attempt(struct queue *q, struct spool_letter *letter, uint32_t recipient,
+                        struct str address)
+{
+    struct attempt *a = calloc(1, sizeof *a + address.len);
+    must(a != NULL);
+    a->letter = letter;
+    a->recipient = recipient;
+    memcpy(a + 1, address.ptr, address.len);
+    a->address = str_from(a + 1, address.len);
+    letter->recipients[recipient].busy = 1;
+    q->attempts++;
+    list_append(&q->to_resolve, &a->link);
+}
+
+static void end_attempt(struct queue *q, struct attempt *a)
+{
+    a->letter->recipients[a->recipient].busy = 0;
+    list_remove(&a->link);
+    q->attempts--;
+    free((void *)(uintptr_t)a->mailbox.ptr);
+    free(a);
+}
+
+// The attempt failed for now: a later one is written down.
+static void defer(struct queue *q, struct attempt *a, struct str reason)
+{
+    struct spool_letter *letter = a->letter;
+    struct spool_recipient *r = &letter->recipients[a->recipient];
+    char id[MAIL_ID_TEXT + 1];
+    size_t step = r->attempts < ARRAY_LEN(retry_s) ? r->attempts : ARRAY_LEN(retry_s) - 1;
+    id_text(a, id);
+    if (r->attempts < UINT16_MAX)
+        r->attempts++;
+    spool_set_state(q->spool, letter, a->recipient, SPOOL_WAITING, now_s() + retry_s[step], reason);
+    log_event(&(struct log_event){.name = EVENT_deferred,
+                                  .id = str_of(id),
+                                  .to = a->address,
+                                  .text = reason,
+                                  .attempts = r->attempts,
+                                  .delay_ms = (uint64_t)retry_s[step] * 1000});
+    q->deferred++;
+    end_attempt(q, a);
+    queue_schedule(q, letter);
+}
+
+// Not to be tried until an administrator looked at it.
+static void hold(struct queue *q, struct attempt *a, struct str reason)
+{
+    char id[MAIL_ID_TEXT + 1];
+    id_text(a, id);
+    log_line(LOG_ERROR, "%s for %.*s is held: %.*s", id, STR_ARG(a->address), STR_ARG(reason));
+    spool_set_state(q->spool, a->letter, a->recipient, SPOOL_HELD, now_s(), reason);
+    end_attempt(q, a);
+}
+
+void queue_letter_durable(struct queue *q, struct spool_letter *letter,
+                          const struct str *addresses)
+{
+    letter->owner = q;
+    if (q->attempts + letter->recipient_count > ATTEMPTS_MAX) {
+        queue_schedule(q, letter); // found again on disk when there is room
+        return;
+    }
+    for (uint32_t i = 0; i < letter->recipient_count; i++)
+        new_attempt(q, letter, i, addresses[i]);
+    queue_advance(q);
+}
+
+// ---- letters that waited: their recipients are read from disk
+
+struct fetch {
+    struct os_job job;
+    struct queue *queue;
+    struct spool_letter *letter;
+    struct arena arena;
+    struct envelope envelope;
+    bool ok;
+    struct err err;
+};
+
+static void fetch_work(struct os_job *job)
+{
+    struct fetch *f = CONTAINER_OF(job, struct fetch, job);
+    struct buf bytes;
+    buf_init(&bytes, LIMIT_envelope);
+    f->ok = spool_read_envelope(f->queue->spool, f->letter, &bytes, &f->err) &&
+            envelope_read(buf_str(&bytes), &f->arena, &f->envelope, &f->err);
+    buf_finish(&bytes);
+}
+
+// A letter whose envelope cannot be read: on a damaged record it waits for the administrator, on
+// trouble with the disk for its next time.
+static void fetch_failed(struct queue *q, struct fetch *f)
+{
+    bool damaged = f->err.class == ERR_OUR_BUG || f->err.class == ERR_PEER_WRONG;
+    log_line(LOG_ERROR, "%s", f->err.text);
+    for (uint32_t i = 0; i < f->letter->recipient_count; i++) {
+        struct spool_recipient *r = &f->letter->recipients[i];
+        if (r->state != SPOOL_WAITING || r->busy)
+            continue;
+        spool_set_state(q->spool, f->letter, i, damaged ? SPOOL_HELD : SPOOL_WAITING,
+                        now_s() + retry_s[1], err_text(&f->err));
+    }
+    queue_schedule(q, f->letter);
+}
+
+static void fetch_done(struct os_job *job)
+{
+    struct fetch *f = CONTAINER_OF(job, struct fetch, job);
+    struct queue *q = f->queue;
+    struct spool_letter *letter = f->letter;
+    struct buf address;
+    buf_init(&address, LIMIT_address * 2);
+    if (f->ok && f->envelope.recipient_count != letter->recipient_count) {
+        f->ok = err_set(&f->err, ERR_OUR_BUG, STATUS(4, 3, 0), "an envelope of another letter");
+    }
+    for (uint32_t i = 0; f->ok && i < letter->recipient_count; i++) {
+        const struct spool_recipient *r = &letter->recipients[i];
+        if (r->state != SPOOL_WAITING || r->busy || r->next_s > now_s())
+            continue;
+        buf_clear(&address);
+        address_put(&address, &f->envelope.recipients[i]);
+        new_attempt(q, letter, i, buf_str(&address));
+    }
+    if (!f->ok)
+        fetch_failed(q, f);
+    else
+        queue_schedule(q, letter);
+    spool_let_go(q->spool, letter);
+    buf_finish(&address);
+    arena_finish(&f->arena);
+    free(f);
+    queue_advance(q);
+}
+
+static void fetch(struct queue *q, struct spool_letter *letter)
+{
+    struct fetch *f = calloc(1, sizeof *f);
+    must(f != NULL);
+    *f = (struct fetch){.job = {.work = fetch_work, .done = fetch_done},
+                        .queue = q,
+                        .letter = letter};
+    arena_init(&f->arena, 4 * (size_t)LIMIT_envelope);
+    spool_hold(letter);
+    os_workers_submit(q->readers, &f->job);
+}
+
+// ---- resolve
+
+static void resolve(struct queue *q, struct ipc_channel *directory)
+{
+    while (!list_empty(&q->to_resolve)) {
+        struct attempt *a = CONTAINER_OF(q->to_resolve.next, struct attempt, link);
+        struct msg m = {.type = MSG_resolve};
+        m.resolve.recipient = a->address;
+        if (!ipc_request(directory, &m, a))
+            return;
+        list_remove(&a->link);
+    }
+}
+
+void queue_on_resolved(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    struct role *role = ipc_context(channel);
+    struct queue *q = role->state;
+    struct attempt *a = owner;
+    switch (m->resolved.verdict) {
+    case LOOKUP_LOCAL: {
+        char *copy = malloc(m->resolved.mailbox.len + 1);
+        must(copy != NULL);
+        memcpy(copy, m->resolved.mailbox.ptr, m->resolved.mailbox.len);
+        a->mailbox = str_from(copy, m->resolved.mailbox.len);
+        list_append(&q->ready, &a->link);
+        break;
+    }
+    case LOOKUP_NO_SUCH_USER:
+        defer(q, a, STR("the user is not there any more"));
+        break;
+    case LOOKUP_NOT_HOSTED:
+        defer(q, a, STR("the domain is not hosted here any more"));
+        break;
+    default:
+        defer(q, a, STR("the directory cannot answer"));
+    }
+    queue_advance(q);
+}
+
+// ---- batches
+
+struct flight {
+    struct os_job job;
+    struct queue *queue;
+    uint64_t number;
+    struct window window;
+    uint64_t manifest;
+    bool ok;
+    struct err err;
+    struct spool_waiter waiter; // for the states of a batch that came back
+    struct ipc_channel *postman;
+    size_t count;
+    struct attempt *attempts[LIMIT_delivery_batch];
+    bool readable[LIMIT_delivery_batch]; // false: its record is damaged
+};
+
+static bool put_one(struct flight *f, const struct attempt *a, struct buf *bytes,
+                    struct arena *arena, struct window_item *item)
+{
+    const struct spool_letter *letter = a->letter;
+    struct envelope envelope;
+    struct buf header;
+    buf_clear(bytes);
+    if (!spool_read_envelope(f->queue->spool, letter, bytes, &f->err) ||
+        !envelope_read(buf_str(bytes), arena, &envelope, &f->err))
+        return false;
+    buf_init(&header, LIMIT_address * 2);
+    return_path_put(&header, &envelope.reverse_path);
+    buf_clear(bytes);
+    bool ok = spool_read_body(f->queue->spool, letter, bytes, &f->err) &&
+              window_put_body(&f->window, buf_str(bytes), &item->offset, &f->err);
+    item->id = letter->id;
+    item->scan_flags = letter->scan_flags;
+    item->crc = letter->body_crc;
+    item->size = letter->body_size;
+    item->recipient = a->recipient;
+    item->mailbox = a->mailbox;
+    item->header = buf_str(&header);
+    if (ok)
+        window_put_item(&f->window, item);
+    buf_finish(&header);
+    return ok;
+}
+
+static void build_work(struct os_job *job)
+{
+    struct flight *f = CONTAINER_OF(job, struct flight, job);
+    struct arena arena;
+    struct buf bytes;
+    if (!(f->ok = window_open(&f->window, &f->err)))
+        return;
+    buf_init(&bytes, SIZE_MAX / 2);
+    for (size_t i = 0; i < f->count; i++) {
+        struct window_item item = {.size = 0};
+        arena_init(&arena, 4 * (size_t)LIMIT_envelope);
+        f->readable[i] = put_one(f, f->attempts[i], &bytes, &arena, &item);
+        arena_finish(&arena);
+        if (!f->readable[i] && f->err.class == ERR_TRY_LATER) {
+            f->ok = false; // the disk or memory, not the record
+            break;
+        }
+    }
+    buf_finish(&bytes);
+    f->ok = f->ok && window_seal(&f->window, &f->manifest, &f->err);
+}
+
+static void free_flight(struct flight *f)
+{
+    f->queue->flights--;
+    window_close(&f->window);
+    free(f);
+}
+
+// All of the batch go back to be tried again at once (the postman went away), at the front.
+static void take_back(struct flight *f, bool killed)
+{
+    struct queue *q = f->queue;
+    for (size_t i = f->count; i > 0; i--) {
+        struct attempt *a = f->attempts[i - 1];
+        spool_let_go(q->spool, a->letter);
+        if (killed && ++a->kills >= KILLS_MAX && f->count == 1)
+            hold(q, a, STR("the postman ended three times while it delivered this"));
+        else
+            list_prepend(&q->ready, &a->link);
+    }
+    free_flight(f);
+}
+
+// Those whose record is damaged leave the batch.
+static void drop_unreadable(struct flight *f)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < f->count; i++) {
+        struct attempt *a = f->attempts[i];
+        if (f->readable[i]) {
+            f->attempts[kept++] = a;
+            continue;
+        }
+        spool_let_go(f->queue->spool, a->letter);
+        hold(f->queue, a, err_text(&f->err));
+    }
+    f->count = kept;
+}
+
+static void build_done(struct os_job *job)
+{
+    struct flight *f = CONTAINER_OF(job, struct flight, job);
+    struct queue *q = f->queue;
+    struct ipc_channel *postman = role_peer(q->role, IPC_POSTMAN);
+    struct msg m = {.type = MSG_deliver};
+    if (!f->ok) {
+        log_line(LOG_WARNING, "a batch cannot be made: %s", f->err.text);
+        for (size_t i = 0; i < f->count; i++) {
+            spool_let_go(q->spool, f->attempts[i]->letter);
+            defer(q, f->attempts[i], err_text(&f->err));
+        }
+        free_flight(f);
+        return;
+    }
+    drop_unreadable(f);
+    if (f->count == 0) {
+        free_flight(f);
+        queue_advance(q);
+        return;
+    }
+    m.deliver.window = f->window.fd;
+    m.deliver.size = f->window.size;
+    m.deliver.manifest = f->manifest;
+    m.deliver.batch = f->number;
+    f->postman = postman;
+    if (!postman || !ipc_request(postman, &m, f))
+        take_back(f, false);
+}
+
+// A batch is what is ready now, up to its limits: no waiting for more. A letter that was under way
+// when a postman died goes alone, so that the one at fault is found.
+static void launch(struct queue *q)
+{
+    struct flight *f = calloc(1, sizeof *f);
+    uint64_t bytes = 0;
+    must(f != NULL);
+    f->queue = q;
+    f->number = q->next_batch++;
+    f->window.fd = -1;
+    f->job = (struct os_job){.work = build_work, .done = build_done};
+    while (f->count < LIMIT_delivery_batch && !list_empty(&q->ready)) {
+        struct attempt *a = CONTAINER_OF(q->ready.next, struct attempt, link);
+        uint64_t size = a->letter->body_size;
+        if (f->count && (a->kills || f->attempts[0]->kills || bytes + size > LIMIT_delivery_bytes))
+            break;
+        bytes += size;
+        list_remove(&a->link);
+        spool_hold(a->letter);
+        f->attempts[f->count++] = a;
+    }
+    q->flights++;
+    os_workers_submit(q->readers, &f->job);
+}
+
+// ---- results
+
+static void delivered_durable(struct spool_waiter *waiter, bool durable)
+{
+    struct flight *f = CONTAINER_OF(waiter, struct flight, waiter);
+    struct queue *q = f->queue;
+    struct msg m = {.type = MSG_forget};
+    (void)durable; // states are always durable in the end
+    m.forget.batch = f->number;
+    if (f->postman && f->postman == role_peer(q->role, IPC_POSTMAN))
+        ipc_send(f->postman, &m);
+    free(f);
+}
+
+static void log_delivered(const struct attempt *a)
+{
+    char id[MAIL_ID_TEXT + 1];
+    id_text(a, id);
+    log_event(&(struct log_event){.name = EVENT_delivered,
+                                  .id = str_of(id),
+                                  .to = a->address,
+                                  .size = a->letter->body_size});
+}
+
+// results: for each delivery u8 outcome (0 delivered, 1 try later), u16 length, text.
+static bool next_result(struct str *results, unsigned *outcome, struct str *text)
+{
+    if (results->len < 3)
+        return false;
+    const unsigned char *p = (const unsigned char *)results->ptr;
+    size_t len = (size_t)p[1] | (size_t)p[2] << 8;
+    if (p[0] > 1 || len > results->len - 3)
+        return false;
+    *outcome = p[0];
+    *text = str_sub(*results, 3, len);
+    *results = str_skip(*results, 3 + len);
+    return true;
+}
+
+void queue_on_delivered(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    struct role *role = ipc_context(channel);
+    struct queue *q = role->state;
+    struct flight *f = owner;
+    struct str results = m->delivered.results, text;
+    unsigned outcome;
+    for (size_t i = 0; i < f->count; i++) {
+        struct attempt *a = f->attempts[i];
+        spool_let_go(q->spool, a->letter);
+        if (!next_result(&results, &outcome, &text)) {
+            defer(q, a, STR("the postman gave no clear answer"));
+        } else if (outcome == 0) {
+            spool_set_state(q->spool, a->letter, a->recipient, SPOOL_DELIVERED, now_s(), STR(""));
+            log_delivered(a);
+            q->delivered++;
+            end_attempt(q, a);
+        } else {
+            defer(q, a, text);
+        }
+    }
+    q->flights--;
+    window_close(&f->window);
+    f->waiter = (struct spool_waiter){.for_states = true, .done = delivered_durable};
+    spool_wait(q->spool, &f->waiter);
+    queue_advance(q);
+}
+
+void queue_attempt_lost(struct queue *q, enum ipc_type request, void *owner)
+{
+    if (request == MSG_resolve) {
+        struct attempt *a = owner;
+        list_prepend(&q->to_resolve, &a->link);
+    } else if (request == MSG_deliver) {
+        take_back(owner, true);
+    }
+}
+
+// ---- everything that can be done now
+
+void queue_advance(struct queue *q)
+{
+    struct ipc_channel *directory = role_peer(q->role, IPC_DIRECTORY);
+    struct ipc_channel *postman = role_peer(q->role, IPC_POSTMAN);
+    while (q->attempts < ATTEMPTS_MAX && os_workers_waiting(q->readers) < 64) {
+        struct link *link = list_pop(&q->due);
+        if (!link)
+            break;
+        fetch(q, CONTAINER_OF(link, struct spool_letter, due));
+    }
+    if (directory)
+        resolve(q, directory);
+    while (postman && !q->draining && q->flights < FLIGHTS_MAX && !list_empty(&q->ready))
+        launch(q);
+}

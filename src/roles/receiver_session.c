@@ -1,0 +1,348 @@
+// One client: the events of the SMTP engine, answered with what directory and queue say.
+#include "roles/receiver.h"
+
+#include "base/base32.h"
+#include "base/limits.h"
+#include "ipc/verdicts.h"
+#include "mail/received.h"
+#include "os/file.h"
+#include "os/random.h"
+
+static void put_session_id(struct session *s)
+{
+    unsigned char random[(SESSION_ID_TEXT * 5 + 7) / 8];
+    struct buf text;
+    buf_init(&text, 32);
+    os_random(random, sizeof random);
+    base32_put(&text, str_from(random, sizeof random));
+    memcpy(s->id, text.ptr + text.len - SESSION_ID_TEXT, SESSION_ID_TEXT);
+    s->id[SESSION_ID_TEXT] = '\0';
+    buf_finish(&text);
+}
+
+// ---- the log
+
+static void log_session(struct session *s, enum log_event_name name, const struct address *to,
+                        enum smtp_reply reply, const char *rule)
+{
+    struct buf ip, from, recipient;
+    char id[MAIL_ID_TEXT + 1] = "";
+    buf_init(&ip, 64);
+    buf_init(&from, 4 * LIMIT_address);
+    buf_init(&recipient, 4 * LIMIT_address);
+    net_put_ip(&ip, &s->peer);
+    if (s->smtp.has_id) {
+        mail_id_text(&s->smtp.id, id);
+        address_put(&from, &s->smtp.reverse_path);
+    }
+    if (to)
+        address_put(&recipient, to);
+    struct log_event event = {.name = name,
+                              .id = str_of(id),
+                              .session = str_of(s->id),
+                              .peer = buf_str(&ip),
+                              .helo = buf_str(&s->smtp.helo),
+                              .from = buf_str(&from),
+                              .to = buf_str(&recipient),
+                              .rule = str_of(rule)};
+    if (reply != SMTP_REPLY_COUNT) {
+        event.code = smtp_reply_code(reply);
+        event.text = str_of(smtp_reply_text(reply));
+    }
+    if (s->letter)
+        event.size = s->letter->body.size;
+    log_event(&event);
+    buf_finish(&ip);
+    buf_finish(&from);
+    buf_finish(&recipient);
+}
+
+// ---- answers
+
+static void wait_for_answer(struct session *s)
+{
+    loop_set_timer(s->receiver->role->loop, &s->patience, ANSWER_MS);
+}
+
+// The engine goes on with what the client sent meanwhile.
+static void answer(struct session *s, enum smtp_reply reply, struct str detail)
+{
+    loop_cancel_timer(s->receiver->role->loop, &s->patience);
+    smtp_server_answer(&s->smtp, reply, detail);
+    pump_flush(&s->pump);
+    pump_resume(&s->pump);
+}
+
+static void refuse(struct session *s, enum smtp_reply reply, const char *rule)
+{
+    log_session(s, EVENT_refused, s->asked_recipient, reply, rule);
+    s->asked_recipient = NULL;
+    answer(s, reply, STR(""));
+}
+
+// Directory or queue said nothing for too long.
+static void out_of_patience(struct timer *timer)
+{
+    struct session *s = CONTAINER_OF(timer, struct session, patience);
+    struct receiver *r = s->receiver;
+    struct ipc_channel *directory = role_peer(r->role, IPC_DIRECTORY);
+    list_remove(&s->waiting);
+    if (s->asking && directory)
+        ipc_forget(directory, MSG_lookup, s);
+    s->asking = false;
+    if (s->letter) { // its memory stays until the queue answers; the client will send it again
+        bool with_queue = !link_used(&s->letter->link);
+        s->letter->session = NULL;
+        if (!with_queue)
+            letter_drop(r, s->letter);
+        s->letter = NULL;
+    }
+    refuse(s, SMTP_REPLY_local_trouble, "a role is silent");
+}
+
+// ---- MAIL
+
+void session_give_id(struct session *s)
+{
+    list_remove(&s->waiting);
+    if (!receiver_take_id(s->receiver, &s->smtp.id)) {
+        list_append(&s->receiver->want_id, &s->waiting);
+        receiver_want_lease(s->receiver);
+        wait_for_answer(s);
+        return;
+    }
+    answer(s, SMTP_REPLY_sender_ok, STR(""));
+}
+
+static void on_mail(struct session *s)
+{
+    if (!s->receiver->has_space || !s->receiver->has_arena)
+        refuse(s, SMTP_REPLY_no_space, "disk_reserve");
+    else
+        session_give_id(s);
+}
+
+// ---- RCPT
+
+void session_look_up(struct session *s)
+{
+    struct ipc_channel *directory = role_peer(s->receiver->role, IPC_DIRECTORY);
+    struct msg m = {.type = MSG_lookup};
+    struct buf text;
+    list_remove(&s->waiting);
+    buf_init(&text, 4 * LIMIT_address);
+    address_put(&text, s->asked_recipient);
+    m.lookup.recipient = buf_str(&text);
+    s->asking = directory && ipc_request(directory, &m, s);
+    if (!s->asking)
+        list_append(&s->receiver->want_lookup, &s->waiting);
+    buf_finish(&text);
+    wait_for_answer(s);
+}
+
+void session_on_found(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    struct role *role = ipc_context(channel);
+    struct receiver *r = role->state;
+    struct session *s = owner;
+    if (s) {
+        s->asking = false;
+        switch (m->found.verdict) {
+        case LOOKUP_LOCAL:
+            s->asked_recipient = NULL;
+            answer(s, SMTP_REPLY_recipient_ok, STR(""));
+            break;
+        case LOOKUP_NO_SUCH_USER:
+            refuse(s, SMTP_REPLY_no_such_user, "directory");
+            break;
+        case LOOKUP_NOT_HOSTED:
+            refuse(s, SMTP_REPLY_relay_denied, "relay");
+            break;
+        default:
+            refuse(s, SMTP_REPLY_local_trouble, "directory");
+        }
+    }
+    if (!list_empty(&r->want_lookup))
+        session_look_up(CONTAINER_OF(r->want_lookup.next, struct session, waiting));
+}
+
+// ---- DATA and its end
+
+static void on_data(struct session *s)
+{
+    if (letter_begin(s))
+        answer(s, SMTP_REPLY_go_ahead, STR(""));
+    else
+        refuse(s, SMTP_REPLY_no_space, "arena");
+}
+
+static void on_end(struct session *s)
+{
+    struct letter *letter = s->letter;
+    if (letter->failed) {
+        refuse(s, SMTP_REPLY_no_space, "arena");
+    } else if (letter->scan.received >= LIMIT_hops) {
+        refuse(s, SMTP_REPLY_too_many_hops, "hops");
+    } else if (letter_submit(s)) {
+        wait_for_answer(s);
+        return;
+    } else {
+        refuse(s, SMTP_REPLY_local_trouble, "queue");
+    }
+    // A refusal ends the transaction: the engine's RESET has dropped the letter.
+}
+
+void session_committed(struct session *s, enum smtp_reply reply)
+{
+    char id[MAIL_ID_TEXT + 1];
+    const struct address *only = NULL;
+    mail_id_text(&s->smtp.id, id);
+    if (s->smtp.recipient_count == 1)
+        only = &CONTAINER_OF(s->smtp.recipients.next, struct smtp_recipient, link)->address;
+    if (reply != SMTP_REPLY_queued) {
+        refuse(s, reply, "queue");
+        return;
+    }
+    log_session(s, EVENT_accepted, only, reply, "");
+    answer(s, reply, str_of(id));
+}
+
+// ---- the engine's events
+
+static void drop_letter(struct session *s)
+{
+    if (s->letter)
+        letter_drop(s->receiver, s->letter);
+    s->letter = NULL;
+}
+
+static void handle(struct session *s, const struct smtp_event *event)
+{
+    switch (event->type) {
+    case SMTP_ASK_MAIL:
+        on_mail(s);
+        break;
+    case SMTP_ASK_RCPT:
+        s->asked_recipient = event->address;
+        session_look_up(s);
+        break;
+    case SMTP_ASK_DATA:
+        on_data(s);
+        break;
+    case SMTP_BODY:
+        letter_append(s, event->bytes);
+        break;
+    case SMTP_ASK_END:
+        on_end(s);
+        break;
+    case SMTP_RESET:
+        drop_letter(s);
+        break;
+    case SMTP_REFUSED:
+        log_session(s, EVENT_refused, NULL, event->reply, "protocol");
+        break;
+    case SMTP_CLOSE:
+        pump_finish_output(&s->pump);
+        break;
+    case SMTP_MORE:
+    case SMTP_WAIT:
+    case SMTP_FULL:
+    case SMTP_HELO:
+        break;
+    }
+}
+
+static size_t input(struct pump *pump, struct str bytes)
+{
+    struct session *s = CONTAINER_OF(pump, struct session, pump);
+    struct smtp_event event;
+    size_t taken = 0;
+    for (;;) {
+        taken += smtp_server_feed(&s->smtp, str_skip(bytes, taken), &event);
+        if (event.type == SMTP_WAIT || event.type == SMTP_FULL) {
+            pump_pause(pump); // until the answer, or until the client has read its replies
+            s->full = event.type == SMTP_FULL;
+            return taken;
+        }
+        handle(s, &event);
+        if (event.type == SMTP_MORE)
+            return taken;
+        if (event.type == SMTP_CLOSE)
+            return bytes.len;
+    }
+}
+
+static void drained(struct pump *pump)
+{
+    struct session *s = CONTAINER_OF(pump, struct session, pump);
+    if (s->full)
+        pump_resume(pump);
+    s->full = false;
+}
+
+static void ended(struct pump *pump, enum pump_end end)
+{
+    struct session *s = CONTAINER_OF(pump, struct session, pump);
+    struct receiver *r = s->receiver;
+    struct ipc_channel *directory = role_peer(r->role, IPC_DIRECTORY);
+    if (end == PUMP_TIMED_OUT) {
+        smtp_server_abort(&s->smtp, SMTP_REPLY_timed_out);
+        pump_finish_output(pump);
+        return;
+    }
+    if (s->asking && directory)
+        ipc_forget(directory, MSG_lookup, s);
+    if (s->letter && timer_is_set(&s->patience) && !link_used(&s->letter->link))
+        s->letter->session = NULL; // with the queue: freed when it answers
+    else
+        drop_letter(s);
+    log_session(s, EVENT_disconnected, NULL, SMTP_REPLY_COUNT, "");
+    loop_cancel_timer(r->role->loop, &s->patience);
+    list_remove(&s->waiting);
+    pump_close(pump);
+    smtp_server_finish(&s->smtp);
+    receiver_session_over(r, s);
+    free(s);
+}
+
+static const struct pump_ops pump_callbacks = {
+    .input = input, .drained = drained, .ended = ended};
+
+void session_start(struct receiver *r, int fd, const struct net_address *peer,
+                   enum smtp_reply greeting)
+{
+    struct session *s = calloc(1, sizeof *s);
+    struct err err;
+    must(s != NULL);
+    s->receiver = r;
+    s->peer = *peer;
+    s->patience.fire = out_of_patience;
+    put_session_id(s);
+    smtp_server_init(&s->smtp, &r->smtp);
+    smtp_server_greet(&s->smtp, greeting);
+    list_append(&r->sessions, &s->link);
+    r->session_count++;
+    if (!pump_start(&s->pump, r->role->loop, fd, &pump_callbacks, &s->smtp.out,
+                    LIMIT_session_memory, r->role->conf->limits.smtp_idle, &err)) {
+        log_line(LOG_ERROR, "a session cannot be started: %s", err.text);
+        smtp_server_finish(&s->smtp);
+        receiver_session_over(r, s);
+        free(s);
+        return;
+    }
+    if (greeting != SMTP_REPLY_banner) {
+        log_session(s, EVENT_refused, NULL, greeting, "limits");
+        pump_finish_output(&s->pump);
+    } else {
+        log_session(s, EVENT_connected, NULL, SMTP_REPLY_COUNT, "");
+    }
+}
+
+// At a drain: sessions between two letters end now, others when their letter is answered.
+void session_shut_down(struct session *s)
+{
+    if (s->pump.finishing || !smtp_server_idle(&s->smtp) || s->letter)
+        return;
+    smtp_server_abort(&s->smtp, SMTP_REPLY_shutting_down);
+    pump_finish_output(&s->pump);
+}

@@ -1,0 +1,469 @@
+// The roles' processes. A child is started with its control channel only; when it is ready it gets a
+// channel to each ready peer that messages.def links it to, listeners, and for the queue the arenas
+// of the receivers. When one dies its post is filled again, and its peers get new channels.
+#include "roles/supervisor.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "base/limits.h"
+#include "os/clock.h"
+#include "os/file.h"
+#include "os/net.h"
+
+enum {
+    SIGNAL_KILL = 9,
+    AGAIN_FIRST_MS = 20,
+    AGAIN_MOST_MS = 1000,
+    QUICK_MS = 10000,     // a life shorter than this was a quick death
+    START_TRIES = 3,      // before the first "ready"
+    ROLE_PATH_MAX = 4096,
+};
+
+static const struct ipc_handlers handlers;
+
+const char *child_state_name(enum child_state state)
+{
+    static const char *const names[] = {
+        [CHILD_STARTING] = "starting",
+        [CHILD_READY] = "ready",
+        [CHILD_DRAINING] = "draining",
+        [CHILD_DRAINED] = "drained",
+    };
+    return names[state];
+}
+
+// ---- starting one
+
+static bool make_arena(struct supervisor *s, struct child *c, struct err *err)
+{
+    c->arena = os_memfd("arena");
+    int rc = c->arena < 0 ? c->arena : os_truncate(c->arena, s->conf->limits.arena);
+    if (rc == 0)
+        rc = os_seal(c->arena, OS_SEAL_SHRINK | OS_SEAL_GROW);
+    return rc == 0 || err_system(err, rc, "memory for a receiver");
+}
+
+static bool send_setup(struct supervisor *s, struct child *c, struct err *err)
+{
+    struct msg m = {.type = MSG_setup};
+    struct buf packed;
+    struct os_identity who = {0, 0};
+    bool mail = c->role == IPC_POSTMAN || c->role == IPC_READER;
+    struct str user = mail && s->conf->mail_user.len ? s->conf->mail_user : s->conf->run_as;
+    if (os_is_root() && !os_find_user(user, &who, err))
+        return false;
+    int fd = os_memfd("configuration");
+    if (fd < 0)
+        return err_system(err, fd, "memory for the configuration");
+    buf_init(&packed, LIMIT_config_packed);
+    conf_pack(&packed, s->conf);
+    int rc = buf_ok(&packed) ? os_write_all(fd, buf_str(&packed)) : -EFBIG;
+    buf_finish(&packed);
+    m.setup.config = fd;
+    m.setup.uid = who.uid;
+    m.setup.gid = who.gid;
+    m.setup.become = os_is_root();
+    m.setup.instance = c->instance;
+    if (rc == 0)
+        ipc_send(c->channel, &m);
+    os_close(&fd);
+    return rc == 0 || err_system(err, rc, "the configuration for a role");
+}
+
+static void send_events_file(struct supervisor *s, struct child *c)
+{
+    struct msg m = {.type = MSG_events_file};
+    m.events_file.file = s->events;
+    if (s->events >= 0)
+        ipc_send(c->channel, &m);
+}
+
+static bool spawn(struct supervisor *s, struct child *c, int control, struct err *err)
+{
+    struct buf path;
+    const char *argv[] = {NULL, NULL};
+    buf_init(&path, ROLE_PATH_MAX);
+    buf_putf(&path, "%.*s/%s", STR_ARG(buf_str(&s->libexec)), ipc_role_name(c->role));
+    buf_put_byte(&path, '\0');
+    must(buf_ok(&path));
+    argv[0] = path.ptr;
+    c->pid = os_spawn(path.ptr, argv, &control, 1);
+    bool ok = c->pid >= 0 || err_system(err, c->pid, "starting %s", path.ptr);
+    buf_finish(&path);
+    return ok;
+}
+
+static void free_child(struct child *c)
+{
+    loop_cancel_timer(c->supervisor->loop, &c->patience);
+    list_remove(&c->link);
+    ipc_close(&c->channel);
+    os_close(&c->arena);
+    if (c->post && c->post->child == c)
+        c->post->child = NULL;
+    if (c->post && c->post->next == c)
+        c->post->next = NULL;
+    free(c);
+}
+
+static void patience_over(struct timer *timer)
+{
+    struct child *c = CONTAINER_OF(timer, struct child, patience);
+    ipc_close(&c->channel); // it exits when its control channel closes
+}
+
+static struct child *start(struct post *post, struct err *err)
+{
+    struct supervisor *s = post->supervisor;
+    struct child *c = calloc(1, sizeof *c);
+    int pair[2];
+    must(c != NULL);
+    *c = (struct child){.supervisor = s,
+                        .post = post,
+                        .role = post->role,
+                        .instance = s->next_instance++,
+                        .pid = -1,
+                        .arena = -1,
+                        .since_ms = os_wall_ms(),
+                        .patience = {.fire = patience_over}};
+    list_append(&s->children, &c->link);
+    post->started_ms = os_monotonic_ms();
+    int rc = net_pair(pair);
+    bool ok = rc == 0 || err_system(err, rc, "a channel for %s", ipc_role_name(c->role));
+    if (ok) {
+        ok = spawn(s, c, pair[1], err);
+        os_close(&pair[1]);
+        ok = ipc_open(&c->channel, s->loop, pair[0], IPC_SUPERVISOR, c->role, c->instance,
+                      &handlers, c, ok ? err : &(struct err){.code = 0}) &&
+             ok;
+    }
+    if (ok && c->role == IPC_RECEIVER)
+        ok = make_arena(s, c, err);
+    if (ok)
+        ok = send_setup(s, c, err);
+    if (ok)
+        send_events_file(s, c);
+    if (!ok && c->pid < 0) {
+        free_child(c);
+        return NULL;
+    }
+    if (!ok)
+        ipc_close(&c->channel); // it exits, and is reaped
+    return c;
+}
+
+static void fill(struct post *post);
+
+static void fill_again(struct timer *timer)
+{
+    fill(CONTAINER_OF(timer, struct post, again));
+}
+
+static void wait_and_fill(struct post *post)
+{
+    uint64_t wait = AGAIN_FIRST_MS;
+    for (unsigned i = 1; i < post->quick_deaths && wait < AGAIN_MOST_MS; i++)
+        wait *= 2;
+    post->again.fire = fill_again;
+    loop_set_timer(post->supervisor->loop, &post->again, wait < AGAIN_MOST_MS ? wait : AGAIN_MOST_MS);
+}
+
+static void fill(struct post *post)
+{
+    struct err err;
+    if (post->child || post->supervisor->stopping)
+        return;
+    post->child = start(post, &err);
+    if (!post->child) {
+        log_line(LOG_ERROR, "%s", err.text);
+        post->quick_deaths++;
+        wait_and_fill(post);
+    }
+}
+
+void children_want(struct supervisor *s, enum ipc_role role, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        struct post *post = calloc(1, sizeof *post);
+        must(post != NULL);
+        post->supervisor = s;
+        post->role = role;
+        list_append(&s->posts, &post->link);
+        fill(post);
+    }
+}
+
+// ---- ready: links, arenas, listeners
+
+static void send_arena(struct child *to, const struct child *of)
+{
+    struct msg m = {.type = MSG_arena};
+    m.arena.memory = of->arena;
+    m.arena.instance = of->instance;
+    ipc_send(to->channel, &m);
+}
+
+static void send_peer(struct child *to, const struct child *other, int fd)
+{
+    struct msg m = {.type = MSG_peer};
+    m.peer.channel = fd;
+    m.peer.role = other->role;
+    m.peer.instance = other->instance;
+    ipc_send(to->channel, &m);
+}
+
+static void link_two(struct child *a, struct child *b)
+{
+    int pair[2];
+    int rc = net_pair(pair);
+    if (rc < 0) {
+        log_line(LOG_ERROR, "a channel between %s and %s: %s", ipc_role_name(a->role),
+                 ipc_role_name(b->role), strerror(-rc));
+        return;
+    }
+    if (a->role == IPC_QUEUE && b->role == IPC_RECEIVER)
+        send_arena(a, b);
+    if (b->role == IPC_QUEUE && a->role == IPC_RECEIVER)
+        send_arena(b, a);
+    send_peer(a, b, pair[0]);
+    send_peer(b, a, pair[1]);
+    os_close(&pair[0]);
+    os_close(&pair[1]);
+}
+
+static enum ipc_role role_of_protocol(enum conf_protocol protocol)
+{
+    return protocol == CONF_SMTP ? IPC_RECEIVER : IPC_PORTER;
+}
+
+static void send_listeners(struct supervisor *s, struct child *c)
+{
+    LIST_EACH(&s->listeners, at, after)
+    {
+        struct listening *l = CONTAINER_OF(at, struct listening, link);
+        struct msg m = {.type = MSG_listener};
+        if (role_of_protocol(l->protocol) != c->role)
+            continue;
+        m.listener.socket = l->fd;
+        m.listener.protocol = l->protocol;
+        ipc_send(c->channel, &m);
+    }
+}
+
+static void send_drain(struct child *c)
+{
+    struct msg m = {.type = MSG_drain};
+    if (c->state != CHILD_READY || !c->channel)
+        return;
+    c->state = CHILD_DRAINING;
+    m.drain.milliseconds = (uint32_t)c->supervisor->conf->limits.drain;
+    ipc_send(c->channel, &m);
+}
+
+// The new generation takes over; the old one finishes what it has.
+static void take_over(struct post *post)
+{
+    struct child *old = post->child;
+    post->child = post->next;
+    post->next = NULL;
+    if (!old)
+        return;
+    old->post = NULL;
+    send_drain(old);
+    loop_set_timer(post->supervisor->loop, &old->patience, post->supervisor->conf->limits.drain);
+}
+
+bool children_all_ready(const struct supervisor *s)
+{
+    LIST_EACH((struct link *)(uintptr_t)&s->posts, at, after)
+    {
+        const struct post *post = CONTAINER_OF(at, struct post, link);
+        if (!post->child || post->child->state != CHILD_READY)
+            return false;
+    }
+    return true;
+}
+
+static void on_ready(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    struct child *c = ipc_context(channel);
+    struct supervisor *s = c->supervisor;
+    (void)owner;
+    c->state = CHILD_READY;
+    if (m->ready.landlock < 2 && c->instance == 1)
+        log_line(LOG_WARNING, "this kernel's Landlock (ABI %u) is too old: files are guarded by %s only",
+                 m->ready.landlock, m->ready.seccomp ? "seccomp" : "their owners");
+    if (c->role == IPC_RECEIVER)
+        send_arena(c, c);
+    LIST_EACH(&s->children, at, after)
+    {
+        struct child *other = CONTAINER_OF(at, struct child, link);
+        if (other != c && other->state == CHILD_READY && ipc_linked(c->role, other->role))
+            link_two(c, other);
+    }
+    if (c->post && c->post->next == c)
+        take_over(c->post);
+    log_event(&(struct log_event){.name = EVENT_started, .text = str_of(ipc_role_name(c->role))});
+    if (s->was_ready) {
+        send_listeners(s, c);
+    } else if (children_all_ready(s)) {
+        LIST_EACH(&s->children, to, next)
+        {
+            send_listeners(s, CONTAINER_OF(to, struct child, link));
+        }
+        s->was_ready = true;
+        supervisor_ready(s);
+    }
+}
+
+static void on_drained(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    struct child *c = ipc_context(channel);
+    (void)m;
+    (void)owner;
+    c->state = CHILD_DRAINED;
+    if (!c->post) // replaced: nothing keeps it
+        ipc_close(&c->channel);
+}
+
+static void closed(struct ipc_channel *channel, const char *why)
+{
+    struct child *c = ipc_context(channel);
+    (void)why; // the reaping says more
+    c->channel = NULL;
+    if (c->state == CHILD_READY) // it broke the rules, or is about to be reaped
+        os_kill(c->pid, SIGNAL_KILL);
+}
+
+static const struct ipc_handlers handlers = {
+    .on = {[MSG_ready] = on_ready, [MSG_drained] = on_drained},
+    .closed = closed,
+};
+
+// ---- the end of one
+
+static void log_death(const struct child *c, const struct os_exit *ended)
+{
+    struct buf text;
+    buf_init(&text, 256);
+    buf_putf(&text, "%s (pid %d) ", ipc_role_name(c->role), c->pid);
+    if (ended->signal)
+        buf_putf(&text, "was ended by signal %d", ended->signal);
+    else
+        buf_putf(&text, "ended with status %d", ended->code);
+    log_line(LOG_ERROR, "%.*s", STR_ARG(buf_str(&text)));
+    log_event(&(struct log_event){.name = EVENT_died, .text = buf_str(&text)});
+    buf_finish(&text);
+}
+
+static void child_ended(struct child *c, const struct os_exit *ended)
+{
+    struct supervisor *s = c->supervisor;
+    struct post *post = c->post;
+    bool expected = s->stopping || !post || c->state >= CHILD_DRAINING;
+    bool current = post && post->child == c;
+    if (!expected)
+        log_death(c, ended);
+    free_child(c);
+    if (!post || s->stopping || !current)
+        return;
+    uint64_t lived = os_monotonic_ms() - post->started_ms;
+    post->quick_deaths = lived < QUICK_MS ? post->quick_deaths + 1 : 1;
+    post->restarts++;
+    if (!s->was_ready && post->quick_deaths >= START_TRIES) {
+        log_line(LOG_ERROR, "%s cannot start: giving up", ipc_role_name(post->role));
+        supervisor_stop(s, true);
+        return;
+    }
+    wait_and_fill(post);
+}
+
+void children_reap(struct supervisor *s)
+{
+    struct os_exit ended;
+    while (os_reap(&ended)) {
+        LIST_EACH(&s->children, at, after)
+        {
+            struct child *c = CONTAINER_OF(at, struct child, link);
+            if (c->pid == ended.pid) {
+                child_ended(c, &ended);
+                break;
+            }
+        }
+    }
+}
+
+// ---- reload and stop
+
+void children_renew(struct supervisor *s)
+{
+    struct err err;
+    LIST_EACH(&s->posts, at, after)
+    {
+        struct post *post = CONTAINER_OF(at, struct post, link);
+        if (post->role == IPC_QUEUE) { // one log has one owner: it takes the options by message
+            if (post->child && post->child->channel && !send_setup(s, post->child, &err))
+                log_line(LOG_ERROR, "%s", err.text);
+            continue;
+        }
+        if (post->next) { // a reload during a reload: the newest counts
+            struct child *stale = post->next;
+            stale->post = NULL;
+            ipc_close(&stale->channel);
+        }
+        post->next = start(post, &err);
+        if (!post->next)
+            log_line(LOG_ERROR, "%s: keeping the old one", err.text);
+    }
+}
+
+void children_events_file(struct supervisor *s)
+{
+    LIST_EACH(&s->children, at, after)
+    {
+        struct child *c = CONTAINER_OF(at, struct child, link);
+        if (c->channel)
+            send_events_file(s, c);
+    }
+}
+
+void children_drain(struct supervisor *s, unsigned roles)
+{
+    LIST_EACH(&s->children, at, after)
+    {
+        struct child *c = CONTAINER_OF(at, struct child, link);
+        if (roles & (1U << c->role))
+            send_drain(c);
+    }
+}
+
+bool children_drained(const struct supervisor *s, unsigned roles)
+{
+    LIST_EACH((struct link *)(uintptr_t)&s->children, at, after)
+    {
+        const struct child *c = CONTAINER_OF(at, struct child, link);
+        if ((roles & (1U << c->role)) && c->state == CHILD_DRAINING && c->channel)
+            return false;
+    }
+    return true;
+}
+
+void children_let_go(struct supervisor *s)
+{
+    LIST_EACH(&s->children, at, after)
+    {
+        ipc_close(&CONTAINER_OF(at, struct child, link)->channel);
+    }
+}
+
+struct child *children_find(struct supervisor *s, enum ipc_role role)
+{
+    LIST_EACH(&s->posts, at, after)
+    {
+        struct post *post = CONTAINER_OF(at, struct post, link);
+        if (post->role == role && post->child && post->child->state == CHILD_READY)
+            return post->child;
+    }
+    return NULL;
+}

@@ -1,0 +1,187 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/limits.h"
+#include "conf/conf.h"
+
+static struct conf good(struct conf_listen *listen)
+{
+    struct conf conf = {
+        .hostname = STR("邮件.example"),
+        .spool_dir = STR("/spool"),
+        .state_dir = STR("/state"),
+        .log_dir = STR("/log"),
+        .mail_dir = STR("/mail"),
+        .mailbox = STR("%d/%u"),
+        .run_as = STR("posthouse"),
+        .mail_user = STR(""),
+        .bare_newline = CONF_BARE_REFUSE,
+        .listen = listen,
+        .listen_count = 2,
+    };
+    // clang-format off
+    conf.limits.max_message = 65536;        conf.limits.max_recipients = 100;
+    conf.limits.max_sessions = 1;           conf.limits.sessions_per_address = 1;
+    conf.limits.smtp_idle = 1000;           conf.limits.pop3_idle = 1000;
+    conf.limits.drain = 3600000;            conf.limits.arena = 4194304;
+    conf.limits.disk_reserve = 0;           conf.limits.receivers = 64;
+    // clang-format on
+    listen[0] = (struct conf_listen){.protocol = CONF_SMTP};
+    assert_true(net_address_read(STR("127.0.0.1:25"), &listen[0].address));
+    listen[1] = (struct conf_listen){.protocol = CONF_POP3};
+    assert_true(net_address_read(STR("[2001:db8::1]:110"), &listen[1].address));
+    return conf;
+}
+
+struct packed {
+    struct buf bytes;
+    struct arena arena;
+    struct conf conf;
+    struct err err;
+};
+
+static void pack(struct packed *p, const struct conf *conf)
+{
+    buf_init(&p->bytes, LIMIT_config_packed + 1);
+    arena_init(&p->arena, LIMIT_config_memory);
+    conf_pack(&p->bytes, conf);
+    assert_true(buf_ok(&p->bytes));
+}
+
+static void finish(struct packed *p)
+{
+    buf_finish(&p->bytes);
+    arena_finish(&p->arena);
+}
+
+static void there_and_back(void **state)
+{
+    struct conf_listen listen[2];
+    struct conf conf = good(listen);
+    struct packed p;
+    struct buf again;
+    (void)state;
+    pack(&p, &conf);
+    assert_true(conf_unpack(buf_str(&p.bytes), &p.arena, &p.conf, &p.err));
+    assert_true(str_eq(p.conf.hostname, conf.hostname));
+    assert_int_equal(p.conf.hostname.ptr[p.conf.hostname.len], '\0');
+    assert_int_equal(p.conf.limits.receivers, 64);
+    assert_int_equal(p.conf.bare_newline, CONF_BARE_REFUSE);
+    assert_int_equal(p.conf.listen_count, 2);
+    assert_int_equal(p.conf.listen[1].address.port, 110);
+    buf_init(&again, LIMIT_config_packed);
+    conf_pack(&again, &p.conf);
+    assert_true(str_eq(buf_str(&again), buf_str(&p.bytes)));
+    buf_finish(&again);
+    finish(&p);
+}
+
+// Cut at every byte, and with a byte more: never a configuration.
+static void cut_short(void **state)
+{
+    struct conf_listen listen[2];
+    struct conf conf = good(listen);
+    struct packed p;
+    (void)state;
+    pack(&p, &conf);
+    for (size_t n = 0; n < p.bytes.len; n++)
+        assert_false(conf_unpack(str_sub(buf_str(&p.bytes), 0, n), &p.arena, &p.conf, &p.err));
+    buf_put_byte(&p.bytes, '\0');
+    assert_false(conf_unpack(buf_str(&p.bytes), &p.arena, &p.conf, &p.err));
+    assert_true(str_find(err_text(&p.err), STR("tail")) < err_text(&p.err).len);
+    finish(&p);
+}
+
+// What conf_load would refuse, the door refuses.
+static void every_value_is_checked(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 14; i++) {
+        struct conf_listen listen[2];
+        struct conf conf = good(listen);
+        struct packed p;
+        switch (i) {
+        case 0:
+            conf.hostname = STR("localhost");
+            break;
+        case 1:
+            conf.spool_dir = STR("spool");
+            break;
+        case 2:
+            conf.state_dir = STR("");
+            break;
+        case 3:
+            conf.mail_dir = STR("/a\nb");
+            break;
+        case 4:
+            conf.mailbox = STR("../%u");
+            break;
+        case 5:
+            conf.run_as = STR("a\0b");
+            break;
+        case 6:
+            conf.mail_user = STR("\xff");
+            break;
+        case 7:
+            conf.bare_newline = 2;
+            break;
+        case 8:
+            conf.limits.max_message = 65535;
+            break;
+        case 9:
+            conf.limits.receivers = 65;
+            break;
+        case 10:
+            listen[0].address.family = 5;
+            break;
+        case 11:
+            listen[0].address.bytes[7] = 1;
+            break;
+        case 12:
+            listen[0].address.scope = 1;
+            break;
+        case 13:
+            listen[1].protocol = CONF_PROTOCOLS;
+            break;
+        }
+        pack(&p, &conf);
+        assert_false(conf_unpack(buf_str(&p.bytes), &p.arena, &p.conf, &p.err));
+        assert_int_equal(p.err.class, ERR_OUR_BUG);
+        finish(&p);
+    }
+}
+
+static void too_large_or_no_room(void **state)
+{
+    struct conf_listen listen[2];
+    struct conf conf = good(listen);
+    struct packed p;
+    struct arena small;
+    (void)state;
+    pack(&p, &conf);
+    for (size_t limit = 1; limit < 600; limit += 7) {
+        arena_init(&small, limit);
+        assert_false(conf_unpack(buf_str(&p.bytes), &small, &p.conf, &p.err));
+        assert_int_equal(p.err.class, ERR_TRY_LATER);
+        arena_finish(&small);
+    }
+    while (p.bytes.len <= LIMIT_config_packed)
+        buf_put_byte(&p.bytes, 'x');
+    assert_false(conf_unpack(buf_str(&p.bytes), &p.arena, &p.conf, &p.err));
+    finish(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(there_and_back),
+        cmocka_unit_test(cut_short),
+        cmocka_unit_test(every_value_is_checked),
+        cmocka_unit_test(too_large_or_no_room),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
