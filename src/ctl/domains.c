@@ -58,7 +58,7 @@ int domain_remove_command(struct command *c)
     int code = read_name(c, &name, &folded);
     if (code == EXIT_DONE)
         code = open_directory(c, &db);
-    if (code == EXIT_DONE && !directory_db_remove_domain(db, folded, &err))
+    if (code == EXIT_DONE && !directory_db_remove_domain(db, name, folded, &err))
         code = command_error(c, &err);
     if (code == EXIT_DONE)
         report(c, name, "removed");

@@ -219,6 +219,11 @@ bool os_find_user(struct str name, struct os_identity *identity, struct err *err
     return true;
 }
 
+struct os_identity os_own_identity(void)
+{
+    return (struct os_identity){geteuid(), getegid()};
+}
+
 bool os_is_root(void)
 {
     return geteuid() == 0;

@@ -38,6 +38,7 @@ struct os_identity {
 // By user name. False when there is none such.
 MUST_USE bool os_find_user(struct str name, struct os_identity *identity, struct err *err);
 bool os_is_root(void);
+struct os_identity os_own_identity(void); // effective
 // Gives up root for good: groups, gid, uid; verified. An ordinary user can only become itself.
 MUST_USE bool os_become(const struct os_identity *identity, struct err *err);
 

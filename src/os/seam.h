@@ -9,8 +9,6 @@
 
 #include <errno.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "os/fault.h"
 
@@ -19,13 +17,8 @@ static inline int64_t seam_result(int64_t result)
     return result < 0 ? -errno : result;
 }
 
-// The call itself: glibc's fstat may go by newfstatat, and a jail that allows that one shows the
-// status of every path. Where `long` has 64 bits the kernel's struct is the C library's.
-_Static_assert(sizeof(long) == 8, "32-bit systems want fstat64");
-static inline int seam_fstat(int fd, struct stat *st)
-{
-    return (int)syscall(SYS_fstat, fd, st);
-}
+// fstat without the seam, by the system call of that name.
+int seam_fstat(int fd, struct stat *st);
 
 static inline size_t seam_clip(size_t len, size_t limit)
 {

@@ -45,17 +45,17 @@ static int read_line(struct buf *secret)
 int os_ask_secret(struct str question, struct buf *secret)
 {
     struct termios usual;
-    int result = os_write_all(STDERR_FILENO, question);
-    if (result < 0)
-        return result;
     if (tcgetattr(STDIN_FILENO, &usual) < 0)
         return -errno;
     struct termios silent = quiet(&usual);
-    if (tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent) < 0)
+    if (tcsetattr(STDIN_FILENO, TCSADRAIN, &silent) < 0)
         return -errno;
-    result = read_line(secret);
-    if (tcsetattr(STDIN_FILENO, TCSAFLUSH, &usual) < 0 && result == 0)
+    // Only now: who answers a question at once must not be shown.
+    int result = os_write_all(STDERR_FILENO, question);
+    if (result >= 0)
+        result = read_line(secret);
+    if (tcsetattr(STDIN_FILENO, TCSADRAIN, &usual) < 0 && result >= 0)
         result = -errno;
     int ended = os_write_all(STDERR_FILENO, STR("\n"));
-    return result ? result : ended;
+    return result < 0 ? result : ended;
 }

@@ -540,9 +540,10 @@ void pop3_server_body_end(struct pop3_server *s)
 {
     must(s->state == BODY);
     if (!s->line_start)
-        end_body_line(s);
+        put_line_end(&s->out);
     buf_put(&s->out, STR(".\r\n"));
     must(buf_ok(&s->out));
+    s->after_cr = false;
     s->state = TRANSACTION;
 }
 

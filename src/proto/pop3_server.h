@@ -33,7 +33,7 @@ enum pop3_event_type {
     POP3_ASK_LETTER, // RETR: event.letter. Answer: pop3_server_body_begin, or letter_gone
     POP3_ASK_UPDATE, // QUIT of a logged-in user: the letters marked as deleted go now. Answer: bye,
                      // or not_removed
-    POP3_CLOSE, // send s->out, then close
+    POP3_CLOSE,      // send s->out, then close
 };
 
 struct pop3_event {

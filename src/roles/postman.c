@@ -12,7 +12,7 @@
 #include "store/maildir.h"
 #include "store/window.h"
 
-enum { MAILDIRS_OPEN_MAX = 64 };
+enum { MAILDIRS_OPEN_MAX = 64, RESULT_TEXT_MAX = 100 };
 
 // One delivery of a batch.
 struct delivery {
@@ -30,6 +30,7 @@ struct open_maildir {
     struct str path;  // in the same block
     struct maildir md;
     bool touched; // by this batch: its directories are synced where syncfs is not to be trusted
+    bool stale;   // something failed in it: closed after the batch
 };
 
 // What a batch leaves behind until the queue says forget.
@@ -112,17 +113,257 @@ static void close_maildir(struct postman *p, struct open_maildir *o)
 
 // ---- one batch
 
-static void count_lines(struct str body, struct maildir_name *name)
+static void fail(struct delivery *d, const struct err *err)
 {
-    uint64_t feeds = 0;
-    for (struct str rest = body; rest.len;) {
-        size_t at = str_index(rest, '\n');
-        if (at == rest.len)
-            break;
-        feeds++;
-        rest = str_skip(rest, at + 1);
+    d->failed = true;
+    d->err = *err;
+}
+
+static bool name_it(struct arena *arena, const struct window_item *item, const struct str *pieces,
+                    size_t count, struct str *copy)
+{
+    struct maildir_name name = {.id = item->id, .recipient = item->recipient};
+    struct buf text;
+    maildir_measure(&name, pieces, count);
+    buf_init(&text, 256);
+    maildir_name_put(&text, &name);
+    bool ok = buf_ok(&text) && arena_copy(arena, buf_str(&text), copy);
+    buf_finish(&text);
+    return ok;
+}
+
+// Step 1 for one letter: tmp/NAME is written, not synced.
+static void write_one(struct postman *p, struct batch *batch, const struct window_view *view,
+                      size_t i, struct delivery *d)
+{
+    const struct window_item *item = d->item = &view->items[i];
+    const struct str pieces[] = {item->header, window_body(view, item)};
+    struct err err;
+    d->fd = -1;
+    if (!view->intact[i]) {
+        err_set(&err, ERR_TRY_LATER, STATUS(4, 3, 0), "the letter was damaged on its way");
+        fail(d, &err);
+        return;
     }
-    name->no_final_newline = body.len == 0 || body.ptr[body.len - 1] != '\n';
-    name->size += body.len - feeds; // every line end is CRLF here and LF there
-    name->wire_size += body.len;
+    if (!name_it(&batch->arena, item, pieces, ARRAY_LEN(pieces), &d->name) ||
+        !arena_copy(&batch->arena, item->mailbox, &batch->mailboxes[i])) {
+        err_set(&err, ERR_TRY_LATER, STATUS(4, 3, 1), "no memory for a delivery");
+        fail(d, &err);
+        return;
+    }
+    batch->names[i] = d->name;
+    d->maildir = get_maildir(p, item->mailbox, &err);
+    if (!d->maildir) {
+        fail(d, &err);
+        return;
+    }
+    d->maildir->touched = true;
+    if (maildir_write(&d->maildir->md, d->name.ptr, pieces, ARRAY_LEN(pieces), &d->fd,
+                      &d->delivered, &err)) {
+        d->written = !d->delivered;
+        return;
+    }
+    fail(d, &err);
+    d->maildir->stale = true;
+}
+
+// All that was written since the last sync is on disk after this, or the batch is done again.
+static int sync_all(struct postman *p, struct delivery *deliveries, size_t count, bool files)
+{
+    int rc = 0;
+    if (p->syncfs)
+        return os_syncfs(p->mail_dir);
+    for (size_t i = 0; files && i < count && rc == 0; i++)
+        if (deliveries[i].written)
+            rc = os_fsync(deliveries[i].fd);
+    LIST_EACH(&p->maildirs, at, after)
+    {
+        struct open_maildir *o = CONTAINER_OF(at, struct open_maildir, link);
+        if (rc == 0 && o->touched)
+            rc = os_fsync(files ? o->md.tmp : o->md.new);
+    }
+    return rc;
+}
+
+// After a failed sync nothing is known of what it covered: every letter of the batch is done again
+// from a fresh file.
+static void start_over(struct delivery *deliveries, size_t count, int rc)
+{
+    struct err err, ignored;
+    err_system(&err, rc, "the Maildirs could not be synced");
+    log_line(LOG_ERROR, "%s; the batch is done again", err.text);
+    for (size_t i = 0; i < count; i++) {
+        struct delivery *d = &deliveries[i];
+        if (d->failed)
+            continue;
+        int gone = os_unlink(d->maildir->md.new, d->name.ptr);
+        (void)gone; // its owner may have moved it already
+        if (!maildir_forget(&d->maildir->md, d->name.ptr, &ignored))
+            log_line(LOG_WARNING, "%s", ignored.text);
+        fail(d, &err);
+    }
+}
+
+static void link_all(struct delivery *deliveries, size_t count)
+{
+    struct err err;
+    for (size_t i = 0; i < count; i++) {
+        struct delivery *d = &deliveries[i];
+        if (d->written && !d->failed && !maildir_link(&d->maildir->md, d->name.ptr, &err)) {
+            fail(d, &err);
+            d->maildir->stale = true;
+        }
+    }
+}
+
+static void deliver_all(struct postman *p, struct batch *batch, const struct window_view *view,
+                        struct delivery *deliveries)
+{
+    size_t count = view->count;
+    for (size_t i = 0; i < count; i++)
+        write_one(p, batch, view, i, &deliveries[i]);
+    int rc = sync_all(p, deliveries, count, true);
+    if (rc == 0) {
+        link_all(deliveries, count);
+        rc = sync_all(p, deliveries, count, false);
+    }
+    if (rc < 0)
+        start_over(deliveries, count, rc);
+    for (size_t i = 0; i < count; i++)
+        os_close(&deliveries[i].fd);
+    LIST_EACH(&p->maildirs, at, after)
+    {
+        struct open_maildir *o = CONTAINER_OF(at, struct open_maildir, link);
+        o->touched = false;
+        if (o->stale) // made anew behind our back, perhaps: opened again next time
+            close_maildir(p, o);
+    }
+    close_surplus(p);
+}
+
+static void put_results(struct buf *out, const struct delivery *deliveries, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct str text = deliveries[i].failed ? err_text(&deliveries[i].err) : STR("");
+        text = str_sub(text, 0, RESULT_TEXT_MAX);
+        buf_put_byte(out, deliveries[i].failed ? 1 : 0);
+        buf_put_u16(out, (uint16_t)text.len);
+        buf_put(out, text);
+    }
+}
+
+static void free_batch(struct batch *batch)
+{
+    list_remove(&batch->link);
+    arena_finish(&batch->arena);
+    free(batch);
+}
+
+static struct batch *new_batch(struct postman *p, uint64_t number)
+{
+    struct batch *batch = calloc(1, sizeof *batch);
+    must(batch != NULL);
+    batch->number = number;
+    arena_init(&batch->arena, (size_t)LIMIT_delivery_batch * 4096);
+    list_append(&p->batches, &batch->link);
+    return batch;
+}
+
+static void on_deliver(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    struct role *role = ipc_context(channel);
+    struct postman *p = role->state;
+    struct batch *batch = new_batch(p, m->deliver.batch);
+    struct window_view view;
+    struct buf results;
+    struct msg reply = {.type = MSG_delivered, .slot = m->slot};
+    struct err err;
+    (void)owner;
+    if (!window_map(m->deliver.window, m->deliver.size, m->deliver.manifest, &batch->arena, &view,
+                    &err)) {
+        log_line(LOG_ERROR, "%s", err.text);
+        free_batch(batch);
+        ipc_break(channel, "it handed over a window that cannot be read");
+        return;
+    }
+    struct delivery *deliveries = calloc(view.count + 1, sizeof *deliveries);
+    batch->names = arena_alloc_array(&batch->arena, view.count + 1, sizeof *batch->names);
+    batch->mailboxes = arena_alloc_array(&batch->arena, view.count + 1, sizeof *batch->mailboxes);
+    must(deliveries && batch->names && batch->mailboxes);
+    batch->count = view.count;
+    deliver_all(p, batch, &view, deliveries);
+    buf_init(&results, LIMIT_message / 2);
+    put_results(&results, deliveries, view.count);
+    must(buf_ok(&results));
+    reply.delivered.results = buf_str(&results);
+    ipc_send(channel, &reply);
+    buf_finish(&results);
+    free(deliveries);
+    window_unmap(&view);
+}
+
+// The queue's "done" is durable: the witnesses may go.
+static void on_forget(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    struct role *role = ipc_context(channel);
+    struct postman *p = role->state;
+    struct err err;
+    (void)owner;
+    LIST_EACH(&p->batches, at, after)
+    {
+        struct batch *batch = CONTAINER_OF(at, struct batch, link);
+        if (batch->number != m->forget.batch)
+            continue;
+        for (size_t i = 0; i < batch->count; i++) {
+            struct open_maildir *o =
+                batch->names[i].len ? get_maildir(p, batch->mailboxes[i], &err) : NULL;
+            if (o && !maildir_forget(&o->md, batch->names[i].ptr, &err))
+                log_line(LOG_WARNING, "%s", err.text);
+        }
+        free_batch(batch);
+    }
+    close_surplus(p);
+}
+
+// ---- the role
+
+static void closed(struct ipc_channel *channel, const char *why)
+{
+    struct role *role = ipc_context(channel);
+    struct postman *p = role->state;
+    (void)why;
+    LIST_EACH(&p->batches, at, after)
+    {
+        free_batch(CONTAINER_OF(at, struct batch, link)); // a new queue knows nothing of them
+    }
+}
+
+static bool prepare(struct role *role, struct err *err)
+{
+    struct postman *p = calloc(1, sizeof *p);
+    must(p != NULL);
+    role->state = p;
+    p->role = role;
+    list_init(&p->maildirs);
+    list_init(&p->batches);
+    if (!role_open_directory(role, role->conf->mail_dir, true, &p->mail_dir, err))
+        return false;
+    p->syncfs = os_syncfs_trusted(p->mail_dir);
+    return true;
+}
+
+static const struct ipc_handlers handlers = {
+    .on = {[MSG_deliver] = on_deliver, [MSG_forget] = on_forget},
+    .closed = closed,
+};
+
+static const struct role_ops ops = {
+    .role = IPC_POSTMAN,
+    .handlers = &handlers,
+    .prepare = prepare,
+};
+
+int main(int argc, char **argv)
+{
+    return role_main(&ops, argc, argv);
 }

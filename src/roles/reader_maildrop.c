@@ -42,7 +42,6 @@ static bool open_and_lock(struct maildrop *drop, bool *in_use, struct err *err)
 {
     struct err why = {.class = ERR_NONE};
     if (!maildir_open(drop->set->mail_dir, drop->mailbox, false, &drop->dir, &why)) {
-        drop->dir = (struct maildir){-1, -1, -1, -1};
         return why.code == ENOENT || (*err = why, false);
     }
     // Another reader may still serve sessions of before a reload.
@@ -148,12 +147,6 @@ void maildrops_forget_waiting(struct maildrops *set)
         maildrop_close(&drop);
 }
 
-static void close_directory(struct maildir *dir)
-{
-    if (dir->top >= 0)
-        maildir_close(dir);
-}
-
 void maildrop_close(struct maildrop **drop)
 {
     struct maildrop *d = *drop;
@@ -164,7 +157,7 @@ void maildrop_close(struct maildrop **drop)
     loop_cancel_timer(set->loop, &d->expiry);
     (void)map_remove(&set->by_ticket, hash(set, d->ticket), &d->ticket);
     (void)map_remove(&set->by_mailbox, hash(set, d->mailbox), &d->mailbox);
-    close_directory(&d->dir);
+    maildir_close(&d->dir);
     arena_finish(&d->arena);
     free(d);
 }

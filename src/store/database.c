@@ -20,6 +20,7 @@
 
 #include "base/arena.h"
 #include "os/file.h"
+#include "os/process.h"
 
 enum {
     WRITER_WAITS_MS = 5000, // for another command
@@ -164,6 +165,14 @@ static bool begin_reading(struct database *db, struct err *err)
     return check_mode(db, "PRAGMA journal_mode", err);
 }
 
+// Made by root, it belongs to whom the state directory belongs to; -wal and -shm follow by SQLite.
+static int hand_over(int top, const char *file)
+{
+    struct stat st;
+    int code = os_fstat(top, &st);
+    return code < 0 || !os_is_root() ? code : os_chown(top, file, st.st_uid, st.st_gid);
+}
+
 // SQLite would give a new file the mode that the umask leaves; -wal and -shm take that of the file.
 static bool make_file(struct database *db, struct str state_dir, struct err *err)
 {
@@ -174,15 +183,14 @@ static bool make_file(struct database *db, struct str state_dir, struct err *err
     if (top < 0)
         return err_system(err, top, "%s", dir.ptr);
     int fd = os_open(top, db->schema->file, O_RDWR | O_CREAT | O_EXCL, 0600);
-    int synced = fd >= 0 ? os_fsync(top) : 0;
-    bool ok = true;
-    if (fd < 0 && fd != -EEXIST)
-        ok = err_system(err, fd, "%s", db->path);
-    else if (synced < 0)
-        ok = err_system(err, synced, "%s", dir.ptr);
+    int code = fd;
+    if (fd >= 0)
+        code = hand_over(top, db->schema->file);
+    if (code >= 0)
+        code = os_fsync(top);
     os_close(&fd);
     os_close(&top);
-    return ok;
+    return code >= 0 || code == -EEXIST || err_system(err, code, "%s", db->path);
 }
 
 static bool must_exist(struct database *db, struct err *err)

@@ -14,7 +14,8 @@
 
 enum database_use {
     DATABASE_READ,  // the file must be there; after the open no other file is opened
-    DATABASE_WRITE, // made with mode 0600 where it is missing, and brought to the newest version
+    DATABASE_WRITE, // made where it is missing (mode 0600, the owner of the directory when root
+                    // makes it), and brought to the newest version
 };
 
 // All that is known about one kind of database, as constant tables.

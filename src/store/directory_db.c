@@ -291,22 +291,22 @@ bool directory_db_add_domain(struct directory_db *db, struct str name, struct st
     return query_run(q, err);
 }
 
-bool directory_db_remove_domain(struct directory_db *db, struct str folded, struct err *err)
+bool directory_db_remove_domain(struct directory_db *db, struct str name, struct str folded,
+                                struct err *err)
 {
     bool found;
     int64_t id, users = 0;
     if (!find_domain(db, folded, &found, &id, err))
         return false;
     if (!found)
-        return err_set(err, ERR_GIVE_UP, STATUS(5, 1, 2), "%.*s is not hosted here",
-                       STR_ARG(folded));
+        return err_set(err, ERR_GIVE_UP, STATUS(5, 1, 2), "%.*s is not hosted here", STR_ARG(name));
     struct query *q = query_begin(db->base, COUNT_USERS);
     query_bind_number(q, id);
     if (!read_number(q, &found, &users, err))
         return false;
     if (users)
         return err_set(err, ERR_GIVE_UP, STATUS(5, 0, 0),
-                       "%.*s has %lld user%s: `posthouse user remove` them first", STR_ARG(folded),
+                       "%.*s has %lld user%s: `posthouse user remove` them first", STR_ARG(name),
                        (long long)users, users == 1 ? "" : "s");
     q = query_begin(db->base, REMOVE_DOMAIN);
     query_bind_number(q, id);

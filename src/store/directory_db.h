@@ -71,9 +71,9 @@ void directory_db_rollback(struct directory_db *db);
 
 MUST_USE bool directory_db_add_domain(struct directory_db *db, struct str name, struct str folded,
                                       struct err *err);
-// Refused while the domain has users.
-MUST_USE bool directory_db_remove_domain(struct directory_db *db, struct str folded,
-                                         struct err *err);
+// Refused while the domain has users. The name is for messages.
+MUST_USE bool directory_db_remove_domain(struct directory_db *db, struct str name,
+                                         struct str folded, struct err *err);
 MUST_USE bool directory_db_add_user(struct directory_db *db, const struct address *address,
                                     struct err *err);
 MUST_USE bool directory_db_remove_user(struct directory_db *db, const struct address *address,

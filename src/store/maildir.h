@@ -26,9 +26,14 @@ struct maildir_name {
 
 void maildir_name_put(struct buf *out, const struct maildir_name *name);
 
-// Opens the Maildir `path` (parts by '/') below mail_dir, making it and new, cur, tmp where they are
-// missing (each new directory's parent is synced). *made: something was made. The descriptors stay
-// the caller's. No link is followed in the last part.
+// What maildir_write will make of these pieces: sets size, wire_size and no_final_newline. An empty
+// letter lacks no line end.
+void maildir_measure(struct maildir_name *name, const struct str *pieces, size_t piece_count);
+
+// Opens the Maildir `path` (parts by '/') below mail_dir, where `make` is set making it and new,
+// cur, tmp where they are missing, each synced into its parent. The descriptors are the caller's
+// until maildir_close. No link is followed in any part. err->code is ENOENT where there is none and
+// `make` is not set.
 struct maildir {
     int top;
     int tmp;
@@ -40,33 +45,42 @@ MUST_USE bool maildir_open(int mail_dir, struct str path, bool make, struct mail
 void maildir_close(struct maildir *md);
 
 // Step 1: writes tmp/NAME from `pieces`, CRLF turned into LF, without any sync; *fd stays open for
-// a sync by the caller. When tmp/NAME exists already: *delivered = true when its link count says
-// that it has been linked (st_nlink >= 2), otherwise it is written again from the start.
+// a sync by the caller. When tmp/NAME exists already: *delivered = true and *fd = -1 when its link
+// count says that it has been linked (st_nlink >= 2), otherwise it is written again as a fresh
+// file.
 MUST_USE bool maildir_write(const struct maildir *md, const char *name, const struct str *pieces,
                             size_t piece_count, int *fd, bool *delivered, struct err *err);
 // Step 2, after the sync: link(tmp/NAME, new/NAME). A name that exists is "delivered already".
+// Where the file system has no hard links: a letter of that name and size in new or cur is
+// "delivered already", otherwise tmp/NAME is renamed. The caller syncs new (and tmp, for the
+// rename).
 MUST_USE bool maildir_link(const struct maildir *md, const char *name, struct err *err);
-// Step 3, after "done" is committed: unlink(tmp/NAME).
+// Step 3, after "done" is committed: unlink(tmp/NAME). One that is gone already is no error.
 MUST_USE bool maildir_forget(const struct maildir *md, const char *name, struct err *err);
 
 // ---- reading
 
 struct maildir_letter {
-    struct str file;    // name as found
+    struct str file;    // name as found; a NUL stands behind it
     bool in_cur;        // else in new
     struct str unique;  // up to the first ',' or ':'
-    uint64_t size;      // on disk; from the name, or stat
-    uint64_t wire_size; // with CRLF; from the name, or counted
+    uint64_t size;      // on disk; from the name, or counted
+    uint64_t wire_size; // with an LF that follows no CR as CRLF; from the name, or counted
     bool no_final_newline;
 };
 
-// All letters, oldest first (by the number in front, then by name). Letters without sizes in their
-// names are read once to count.
+// All letters, oldest first (by the number in front, then by name; no number counts as 0). Letters
+// whose names we did not make are read once to count, or their last octet only where the name has
+// both sizes. Names that begin with '.' are no letters, nor is what is no regular file or cannot be
+// opened for lack of permission. Of two names with the same unique part (a flag changes while we
+// list) one is told. Too many for the arena: an error.
 MUST_USE bool maildir_list(const struct maildir *md, struct arena *arena,
                            struct maildir_letter **letters, size_t *count, struct err *err);
-// Opens a letter wherever it is now (new, cur with any flags, new again).
+// Opens a letter wherever it is now: as it was found, else in cur with any flags, else in new. One
+// that is gone: err->code is ENOENT.
 MUST_USE bool maildir_open_letter(const struct maildir *md, const struct maildir_letter *letter,
                                   int *fd, struct err *err);
+// Likewise; one that is gone already is no error.
 MUST_USE bool maildir_remove_letter(const struct maildir *md, const struct maildir_letter *letter,
                                     struct err *err);
 // POP3 unique-id of a letter: its unique part, or its digest when that is longer than 70 or outside

@@ -4,8 +4,8 @@
 #include "base/limits.h"
 
 #define REPEAT10(s) s s s s s s s s s s
-#define LOCAL60     REPEAT10("abcdef")
-#define LABEL50     REPEAT10("abcde")
+#define LOCAL60 REPEAT10("abcdef")
+#define LABEL50 REPEAT10("abcde")
 
 struct path_case {
     const char *text;

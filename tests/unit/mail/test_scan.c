@@ -2,9 +2,9 @@
 
 #include "../check.h"
 
-#define REPEAT10(s)  s s s s s s s s s s
+#define REPEAT10(s) s s s s s s s s s s
 #define REPEAT100(s) REPEAT10(REPEAT10(s))
-#define OCTETS_990   REPEAT100("123456789") REPEAT10("abcdefghi")
+#define OCTETS_990 REPEAT100("123456789") REPEAT10("abcdefghi")
 
 struct scan_case {
     struct str text;

@@ -8,6 +8,8 @@
 #include "os/clock.h"
 #include "os/fault.h"
 #include "os/file.h"
+#include "os/jail.h"
+#include "os/loop.h"
 #include "os/random.h"
 
 static uint64_t number(const char *text)
@@ -172,6 +174,45 @@ static int do_threads(int dir, char **args)
     return 0;
 }
 
+// From here on as a jailed role, with this directory only.
+static int do_jail(int dir, char **args)
+{
+    struct jail_path path = {.fd = dir, .change = true};
+    struct jail jail = {.role = "actor",
+                        .calls = JAIL_BASE | JAIL_FILES | JAIL_CHANGE,
+                        .paths = &path,
+                        .path_count = 1,
+                        .needs_link = true,
+                        .max_files = 64};
+    struct jail_report report;
+    struct err err;
+    (void)args;
+    return jail_enter(&jail, &report, &err) ? 0 : -1;
+}
+
+struct alarm {
+    struct timer timer;
+    struct loop *loop;
+};
+
+static void on_fire(struct timer *timer)
+{
+    loop_stop(CONTAINER_OF(timer, struct alarm, timer)->loop);
+}
+
+// Sleeps in a loop until a timer fires.
+static int do_timer(int dir, char **args)
+{
+    struct alarm alarm = {.timer.fire = on_fire};
+    struct err err;
+    (void)dir;
+    must(loop_open(&alarm.loop, &err));
+    loop_set_timer(alarm.loop, &alarm.timer, number(args[0]));
+    int r = loop_run(alarm.loop, &err) ? 0 : -err.code;
+    loop_close(&alarm.loop);
+    return r;
+}
+
 // clang-format off
 static const struct operation {
     const char *name;
@@ -183,7 +224,7 @@ static const struct operation {
     {"fsync", 1, do_fsync},         {"syncfs", 0, do_syncfs},     {"link", 2, do_link},
     {"rename", 2, do_rename},       {"unlink", 1, do_unlink},     {"mkdir", 1, do_mkdir},
     {"rmdir", 1, do_rmdir},         {"clock", 0, do_clock},       {"random", 0, do_random},
-    {"threads", 0, do_threads},
+    {"threads", 0, do_threads},     {"jail", 0, do_jail},         {"timer", 1, do_timer},
 };
 // clang-format on
 

@@ -140,6 +140,29 @@ class Rules(Scene):
         with self.assertRaises(ValueError):
             self.page.shift_monotonic(hour)
 
+    def test_a_shifted_clock_wakes_a_sleeping_loop(self):
+        process = self.start('timer', str(3600 * 1000))
+        while not self.page.calls('queue', 'poll'):
+            self.assertIsNone(process.poll())
+        self.page.shift_monotonic(3600 * 1000)
+        self.assertEqual(process.communicate(timeout=30)[0], '0\n')
+
+    def test_the_loop_tells_of_a_failed_wait(self):
+        self.page.rule('poll', error='ENOMEM')
+        self.assertEqual(self.act('timer 1'), [-errno.ENOMEM])
+
+    def test_works_behind_the_jail(self):
+        self.page.rule('fsync', delay_ms=20, count=1)
+        self.page.rule('link', error='EIO', count=1)
+        self.page.rule('unlink', kill=True)
+        self.assertEqual(self.act('jail\nwrite a 0 text\nappend a more\nfsync a\nlink a b\n'
+                                  'link a b\nrename b c\nmkdir d\nsyncfs\nunlink a'),
+                         [0, 0, 0, 0, -errno.EIO, 0, 0, 0, 0])
+        self.assertEqual(self.status, -signal.SIGKILL)
+        self.assertEqual([record.call for record in self.trace.records()],
+                         ['open', 'write', 'write', 'fsync', 'link', 'rename', 'mkdir', 'syncfs'])
+        self.assertTrue(all(record.file != (0, 0) for record in self.trace.records()))
+
     def test_bad_rules_are_refused(self):
         for bad in ({'limit': 0}, {'first': 0}, {'role': 'x' * 16}, {'path': 'x' * 48},
                     {'call': 'no_such_call'}):

@@ -10,11 +10,11 @@
 #include "os/file.h"
 
 #define GREETING "+OK mail.example.test POP3 Posthouse\r\n"
-#define TICKET   "0123456789ABCDEFGHJKMNPQRS"
+#define TICKET "0123456789ABCDEFGHJKMNPQRS"
 #define TOO_MANY "-ERR [SYS/TEMP] Too many connections; try again later\r\n"
-#define TROUBLE  "-ERR [SYS/TEMP] Local trouble; try again later\r\n"
-#define WRONG    "-ERR [AUTH] Wrong user or password\r\n"
-#define CLOSING  "-ERR [SYS/TEMP] Closing down; try again later\r\n"
+#define TROUBLE "-ERR [SYS/TEMP] Local trouble; try again later\r\n"
+#define WRONG "-ERR [AUTH] Wrong user or password\r\n"
+#define CLOSING "-ERR [SYS/TEMP] Closing down; try again later\r\n"
 
 struct desk {
     struct stage stage;
