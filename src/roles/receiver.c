@@ -5,7 +5,6 @@
 
 #include "os/clock.h"
 #include "os/file.h"
-#include "os/random.h"
 
 enum {
     ACCEPTS_A_TURN = 64,
@@ -21,60 +20,11 @@ struct listener {
     struct receiver *receiver;
 };
 
-// How many sessions one address has.
-struct address_count {
-    struct net_address address;
-    uint64_t sessions;
-};
-
-// ---- limits
-
-static bool address_matches(const void *item, const void *key)
-{
-    const struct address_count *count = item;
-    const struct net_address *address = key;
-    return count->address.family == address->family &&
-           memcmp(count->address.bytes, address->bytes, sizeof address->bytes) == 0;
-}
-
-static uint64_t address_hash(const struct receiver *r, const struct net_address *address)
-{
-    return str_hash(str_from(address->bytes, sizeof address->bytes), r->hash_key);
-}
-
-static struct address_count *count_of(struct receiver *r, const struct net_address *address)
-{
-    return map_find(&r->addresses, address_hash(r, address), address);
-}
-
-static void count_session(struct receiver *r, const struct net_address *address)
-{
-    struct address_count *count = count_of(r, address);
-    if (!count) {
-        count = calloc(1, sizeof *count);
-        must(count != NULL);
-        count->address = *address;
-        map_put(&r->addresses, address_hash(r, address), count);
-    }
-    count->sessions++;
-}
-
-static bool too_many(struct receiver *r, const struct net_address *peer)
-{
-    const struct conf *conf = r->role->conf;
-    const struct address_count *count = count_of(r, peer);
-    if (r->session_count >= conf->limits.max_sessions)
-        return true;
-    return !net_is_loopback(peer) && count && count->sessions >= conf->limits.sessions_per_address;
-}
-
 void receiver_session_over(struct receiver *r, struct session *s)
 {
-    struct address_count *count = count_of(r, &s->peer);
     list_remove(&s->link);
-    r->session_count--;
-    if (count && --count->sessions == 0)
-        free(map_remove(&r->addresses, address_hash(r, &s->peer), &s->peer));
+    if (s->admitted)
+        admission_leave(&r->admission, &s->peer);
 }
 
 // ---- listeners
@@ -97,10 +47,7 @@ static void accept_some(struct watch *watch, unsigned events)
             loop_set_timer(r->role->loop, &l->pause, ACCEPT_PAUSE_MS);
             return;
         }
-        enum smtp_reply greeting =
-            too_many(r, &peer) ? SMTP_REPLY_too_many_sessions : SMTP_REPLY_banner;
-        count_session(r, &peer);
-        session_start(r, fd, &peer, greeting);
+        session_start(r, fd, &peer, admission_enter(&r->admission, &peer));
     }
 }
 
@@ -240,8 +187,8 @@ static bool prepare(struct role *role, struct err *err)
     list_init(&r->want_id);
     list_init(&r->want_lookup);
     list_init(&r->resubmit);
-    map_init(&r->addresses, address_matches);
-    os_random(r->hash_key, sizeof r->hash_key);
+    admission_init(&r->admission, role->conf->limits.max_sessions,
+                   role->conf->limits.sessions_per_address);
     return true;
 }
 
@@ -252,7 +199,7 @@ static void drain_step(struct timer *timer)
     {
         session_shut_down(CONTAINER_OF(at, struct session, link));
     }
-    if (r->session_count == 0)
+    if (list_empty(&r->sessions))
         role_drained(r->role);
     else
         loop_set_timer(r->role->loop, timer, DRAIN_EVERY_MS);

@@ -7,11 +7,11 @@
 #define ROLES_RECEIVER_H
 
 #include "base/list.h"
-#include "base/map.h"
 #include "mail/scan.h"
 #include "proto/smtp_server.h"
 #include "roles/receiver_arena.h"
 #include "roles/role.h"
+#include "session/admission.h"
 #include "session/pump.h"
 
 enum {
@@ -37,14 +37,12 @@ struct receiver {
     struct smtp_server_config smtp;
     struct body_arena arena;
     bool has_arena;
-    uint64_t hash_key[2];
+    struct admission admission;
     struct link sessions;
-    size_t session_count;
-    struct map addresses;  // sessions of each client address
     struct link listeners;
-    struct link want_id;       // sessions that wait for a lease
-    struct link want_lookup;   // sessions that wait for a credit
-    struct link resubmit;      // letters that the queue did not answer before it died
+    struct link want_id;     // sessions that wait for a lease
+    struct link want_lookup; // sessions that wait for a credit
+    struct link resubmit;    // letters that the queue did not answer before it died
     uint8_t lease_base[10];
     uint32_t lease_next, lease_left;
     struct timer drain_timer;
@@ -62,7 +60,8 @@ struct session {
     struct letter *letter; // from DATA to its answer
     const struct address *asked_recipient; // in the engine, while its RCPT waits
     bool asking;                           // a lookup is under way
-    bool full; // replies must be read first
+    bool full;     // replies must be read first
+    bool admitted; // counts in receiver.admission
     char id[SESSION_ID_TEXT + 1];
 };
 
@@ -72,8 +71,9 @@ void receiver_want_lease(struct receiver *r);
 void receiver_session_over(struct receiver *r, struct session *s);
 
 // receiver_session.c
+// `forbidden`: the option that keeps the client out, or NULL.
 void session_start(struct receiver *r, int fd, const struct net_address *peer,
-                   enum smtp_reply greeting);
+                   const char *forbidden);
 void session_give_id(struct session *s);
 void session_look_up(struct session *s);
 void session_on_found(struct ipc_channel *channel, struct msg *m, void *owner);

@@ -309,8 +309,9 @@ static const struct pump_ops pump_callbacks = {
     .input = input, .drained = drained, .ended = ended};
 
 void session_start(struct receiver *r, int fd, const struct net_address *peer,
-                   enum smtp_reply greeting)
+                   const char *forbidden)
 {
+    enum smtp_reply greeting = forbidden ? SMTP_REPLY_too_many_sessions : SMTP_REPLY_banner;
     struct session *s = calloc(1, sizeof *s);
     struct err err;
     must(s != NULL);
@@ -321,7 +322,7 @@ void session_start(struct receiver *r, int fd, const struct net_address *peer,
     smtp_server_init(&s->smtp, &r->smtp);
     smtp_server_greet(&s->smtp, greeting);
     list_append(&r->sessions, &s->link);
-    r->session_count++;
+    s->admitted = !forbidden;
     if (!pump_start(&s->pump, r->role->loop, fd, &pump_callbacks, &s->smtp.out,
                     LIMIT_session_memory, r->role->conf->limits.smtp_idle, &err)) {
         log_line(LOG_ERROR, "a session cannot be started: %s", err.text);
@@ -330,8 +331,8 @@ void session_start(struct receiver *r, int fd, const struct net_address *peer,
         free(s);
         return;
     }
-    if (greeting != SMTP_REPLY_banner) {
-        log_session(s, EVENT_refused, NULL, greeting, "limits");
+    if (forbidden) {
+        log_session(s, EVENT_refused, NULL, greeting, forbidden);
         pump_finish_output(&s->pump);
     } else {
         log_session(s, EVENT_connected, NULL, SMTP_REPLY_COUNT, "");
