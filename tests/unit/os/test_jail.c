@@ -297,6 +297,7 @@ static int send_elsewhere(struct inmate *in)
 TRY(unset_append, fcntl(in->file, F_SETFL, 0))
 TRY(own_signals, fcntl(in->pair[0], F_SETOWN, getpid()))
 TRY(control_device, ioctl(in->pair[0], FIONREAD, &(int){0}))
+
 static int bind_listener(struct inmate *in)
 {
     struct sockaddr_in at = {.sin_family = AF_INET};
