@@ -14,7 +14,6 @@
 // fmt and args are 1-based argument positions.
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 
-
 #define NORETURN __attribute__((noreturn))
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))

@@ -33,7 +33,7 @@ enum { ERR_TEXT_MAX = 400 };
 struct err {
     enum err_class class;
     struct status status;
-    int code;              // errno of a system call, 0 otherwise
+    int code;                // errno of a system call, 0 otherwise
     char text[ERR_TEXT_MAX]; // NUL-terminated, one line, safe to log
 };
 

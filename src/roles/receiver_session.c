@@ -105,7 +105,7 @@ static void out_of_patience(struct timer *timer)
 void session_give_id(struct session *s)
 {
     list_remove(&s->waiting);
-    if (!receiver_take_id(s->receiver, &s->smtp.id)) {
+    if (!s->smtp.has_id && !receiver_take_id(s->receiver, &s->smtp.id)) {
         list_append(&s->receiver->want_id, &s->waiting);
         receiver_want_lease(s->receiver);
         wait_for_answer(s);
@@ -168,6 +168,13 @@ void session_on_found(struct ipc_channel *channel, struct msg *m, void *owner)
 
 // ---- DATA and its end
 
+static void drop_letter(struct session *s)
+{
+    if (s->letter)
+        letter_drop(s->receiver, s->letter);
+    s->letter = NULL;
+}
+
 static void on_data(struct session *s)
 {
     if (letter_begin(s))
@@ -189,7 +196,7 @@ static void on_end(struct session *s)
     } else {
         refuse(s, SMTP_REPLY_local_trouble, "queue");
     }
-    // A refusal ends the transaction: the engine's RESET has dropped the letter.
+    drop_letter(s);
 }
 
 void session_committed(struct session *s, enum smtp_reply reply)
@@ -208,13 +215,6 @@ void session_committed(struct session *s, enum smtp_reply reply)
 }
 
 // ---- the engine's events
-
-static void drop_letter(struct session *s)
-{
-    if (s->letter)
-        letter_drop(s->receiver, s->letter);
-    s->letter = NULL;
-}
 
 static void handle(struct session *s, const struct smtp_event *event)
 {
@@ -258,6 +258,8 @@ static size_t input(struct pump *pump, struct str bytes)
     struct smtp_event event;
     size_t taken = 0;
     for (;;) {
+        if (!s->smtp.has_id && !s->smtp.id_drawn)
+            s->smtp.id_drawn = receiver_take_id(s->receiver, &s->smtp.id);
         taken += smtp_server_feed(&s->smtp, str_skip(bytes, taken), &event);
         if (event.type == SMTP_WAIT || event.type == SMTP_FULL) {
             pump_pause(pump); // until the answer, or until the client has read its replies
