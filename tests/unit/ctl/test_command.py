@@ -1,7 +1,6 @@
-#!/usr/bin/python3
 """The posthouse command as one calls it: exit codes, messages, the control socket, manual pages.
 
-usage: test_command.py POSTHOUSE SOURCE_ROOT
+Run by tests/run; POSTHOUSE_COMMAND is the program.
 """
 
 import json
@@ -9,13 +8,13 @@ import os
 import socket
 import stat
 import subprocess
-import sys
 import tempfile
 import threading
 import unittest
 from pathlib import Path
 
-POSTHOUSE, ROOT = sys.argv[1], Path(sys.argv[2])
+POSTHOUSE = os.environ["POSTHOUSE_COMMAND"]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def run(*args, **env):
@@ -278,6 +277,3 @@ class Control(Instance):
             self.assertEqual(done.returncode, 1)
             self.assertIn(b"libexec/posthouse/supervisor", done.stderr)
 
-
-if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1])
