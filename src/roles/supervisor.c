@@ -386,5 +386,9 @@ int main(int argc, char **argv)
         log_line(LOG_ERROR, "%s", err.text);
     control_close(s);
     log_flush();
-    return s->failed ? 1 : 0;
+    int status = s->failed ? 1 : 0;
+    buf_finish(&s->libexec);
+    arena_finish(&s->conf_arenas[0]);
+    arena_finish(&s->conf_arenas[1]);
+    return status;
 }
