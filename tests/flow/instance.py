@@ -276,6 +276,21 @@ class Instance:
                 found += [os.path.join(path, name) for name in sorted(os.listdir(path))]
         return found
 
+    def plant(self, user, name, text, folder="new"):
+        """Puts a file into a Maildir, as another program of the mailbox's owner does."""
+        owner = os.stat(os.path.join(self.directory, "mail"))
+        path = self.directory
+        for part in ("mail", *os.path.relpath(self.maildir(user), path).split("/")[1:], folder):
+            path = os.path.join(path, part)
+            if not os.path.isdir(path):
+                os.mkdir(path, 0o700)
+                os.chown(path, owner.st_uid, owner.st_gid)
+        path = os.path.join(path, name)
+        with open(path, "wb") as file:
+            file.write(text)
+        os.chown(path, owner.st_uid, owner.st_gid)
+        return path
+
     def letters(self, user):
         """The letters of a Maildir in the order in which they came, as they stand on disk."""
         found = []

@@ -110,13 +110,10 @@ class Sockets(unittest.TestCase):
         instance.run("user", "password", ALICE, "--password-stdin", stdin=password + "\n")
 
     def fill(self, instance, user, letters):
-        for folder in ("new", "cur", "tmp"):
-            os.makedirs(os.path.join(instance.maildir(user), folder), exist_ok=True)
         for path in instance.names(user):
             os.unlink(path)
         for name, text in letters:
-            with open(os.path.join(instance.maildir(user), "new", name), "wb") as file:
-                file.write(text)
+            instance.plant(user, name, text)
 
 
 if __name__ == "__main__":
