@@ -279,12 +279,14 @@ class Instance:
     def plant(self, user, name, text, folder="new"):
         """Puts a file into a Maildir, as another program of the mailbox's owner does."""
         owner = os.stat(os.path.join(self.directory, "mail"))
-        path = self.directory
-        for part in ("mail", *os.path.relpath(self.maildir(user), path).split("/")[1:], folder):
-            path = os.path.join(path, part)
-            if not os.path.isdir(path):
-                os.mkdir(path, 0o700)
-                os.chown(path, owner.st_uid, owner.st_gid)
+        path = os.path.join(self.directory, "mail")
+        for part in (*os.path.relpath(self.maildir(user), path).split("/"), "cur", "tmp", "new"):
+            inner = os.path.join(path, part)
+            if not os.path.isdir(inner):
+                os.mkdir(inner, 0o700)
+                os.chown(inner, owner.st_uid, owner.st_gid)
+            path = path if part in ("cur", "tmp", "new") else inner
+        path = os.path.join(path, folder)
         path = os.path.join(path, name)
         with open(path, "wb") as file:
             file.write(text)
