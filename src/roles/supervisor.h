@@ -87,6 +87,7 @@ void children_events_file(struct supervisor *s);
 void children_drain(struct supervisor *s, unsigned roles);
 bool children_drained(const struct supervisor *s, unsigned roles);
 void children_let_go(struct supervisor *s);
+void children_finish(struct supervisor *s);
 struct child *children_find(struct supervisor *s, enum ipc_role role);
 const char *child_state_name(enum child_state state);
 
