@@ -294,8 +294,10 @@ static int send_elsewhere(struct inmate *in)
     return result(sendto(in->pair[0], "x", 1, 0, (struct sockaddr *)&to, sizeof(to)));
 }
 
+TRY(unset_append, fcntl(in->file, F_SETFL, 0))
 TRY(own_signals, fcntl(in->pair[0], F_SETOWN, getpid()))
 TRY(control_device, ioctl(in->pair[0], FIONREAD, &(int){0}))
+
 static int bind_listener(struct inmate *in)
 {
     struct sockaddr_in at = {.sin_family = AF_INET};
@@ -303,14 +305,7 @@ static int bind_listener(struct inmate *in)
 }
 
 TRY(set_user, setuid(0))
-
-static int read_other_name(struct inmate *in)
-{
-    char target[64];
-    (void)in;
-    return result(readlink("/proc/self/exe", target, sizeof(target)));
-}
-
+TRY(read_other_name, readlink("/proc/self/exe", (char[64]){0}, 64))
 TRY(do_exec, syscall(SYS_execve, "/bin/true", NULL, NULL))
 TRY(do_execveat, syscall(SYS_execveat, AT_FDCWD, "/bin/true", NULL, NULL, 0))
 TRY(do_fork, syscall(SYS_vfork))
@@ -368,6 +363,7 @@ static const struct forbidden forbidden[] = {
     {"raise a limit", raise_limit, false, true},
     {"send to an address", send_elsewhere, false, false},
     {"own a socket's signals", own_signals, false, false},
+    {"write over the event log", unset_append, false, false},
     {"control a device", control_device, false, false},
     {"bind", bind_listener, false, false},
     {"setuid", set_user, false, false},
@@ -446,7 +442,7 @@ static int use_loop(struct inmate *in)
         send(in->pair[0], "x", 1, MSG_NOSIGNAL) != 1 || epoll_wait(in->epoll, &event, 1, 1000) != 1)
         return errno ? errno : 1;
     int copy = fcntl(in->pair[1], F_DUPFD_CLOEXEC, 0);
-    if (copy < 0 || fcntl(copy, F_SETFL, O_NONBLOCK) < 0 || recv(copy, &byte, 1, 0) != 1)
+    if (copy < 0 || fcntl(copy, F_GETFL) < 0 || recv(copy, &byte, 1, 0) != 1)
         return errno;
     if (clock_gettime(CLOCK_MONOTONIC, &now) < 0 || usleep(1) < 0)
         return errno;

@@ -117,7 +117,7 @@ static const char *name_of(struct house *h, const struct str *pieces, size_t cou
     return copy.ptr;
 }
 
-#define LETTER  STR("Subject: \xe4\xbd\xa0\xe5\xa5\xbd\r\n\r\nbody\r\n")
+#define LETTER STR("Subject: \xe4\xbd\xa0\xe5\xa5\xbd\r\n\r\nbody\r\n")
 #define ON_DISK STR("Subject: \xe4\xbd\xa0\xe5\xa5\xbd\n\nbody\n")
 
 // All steps of one delivery; with *fd synced as the postman does it.
