@@ -12,7 +12,7 @@
 #include "store/maildir.h"
 #include "store/window.h"
 
-enum { MAILDIRS_OPEN_MAX = 64, RESULT_TEXT_MAX = 100 };
+enum { MAILDIRS_OPEN_MAX = 512, RESULT_TEXT_MAX = 100 };
 
 // One delivery of a batch.
 struct delivery {

@@ -275,9 +275,9 @@ static bool put_one(struct flight *f, const struct attempt *a, struct buf *bytes
         return false;
     buf_init(&header, LIMIT_address * 2);
     return_path_put(&header, &envelope.reverse_path);
-    buf_clear(bytes);
-    bool ok = spool_read_body(f->queue->spool, letter, bytes, &f->err) &&
-              window_put_body(&f->window, buf_str(bytes), &item->offset, &f->err);
+    // Straight into the window: the body is not copied on the way.
+    item->offset = f->window.bodies.len;
+    bool ok = spool_read_body(f->queue->spool, letter, &f->window.bodies, &f->err);
     item->id = letter->id;
     item->scan_flags = letter->scan_flags;
     item->crc = letter->body_crc;

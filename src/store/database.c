@@ -5,7 +5,7 @@
 //    process has the database open, and the last one to close it removes them: so never while the
 //    role lives.
 // 2. Sorting goes to memory, not to temporary files.
-// 3. A read transaction is as short as one query, so the next query sees what was committed since,
+// 3. A read transaction is as short as one query (or one turn of a role's loop), so the next query sees what was committed since,
 //    and the writer's checkpoints are not held up.
 //
 // The reader opens the database read-only: a role that was broken into cannot change it.
@@ -281,6 +281,11 @@ void database_close(struct database **db)
 bool database_begin(struct database *db, struct err *err)
 {
     return run(db, "BEGIN IMMEDIATE", err);
+}
+
+bool database_begin_reading(struct database *db, struct err *err)
+{
+    return run(db, "BEGIN DEFERRED", err);
 }
 
 bool database_commit(struct database *db, struct err *err)

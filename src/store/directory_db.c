@@ -99,6 +99,16 @@ bool directory_db_begin(struct directory_db *db, struct err *err)
     return database_begin(db->base, err);
 }
 
+bool directory_db_begin_reading(struct directory_db *db, struct err *err)
+{
+    return database_begin_reading(db->base, err);
+}
+
+void directory_db_end_reading(struct directory_db *db)
+{
+    database_rollback(db->base);
+}
+
 bool directory_db_commit(struct directory_db *db, struct err *err)
 {
     return database_commit(db->base, err);

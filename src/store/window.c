@@ -11,17 +11,8 @@ bool window_open(struct window *w, struct err *err)
     *w = (struct window){.fd = os_memfd("window")};
     if (w->fd < 0)
         return err_system(err, w->fd, "memory for a delivery");
+    buf_init(&w->bodies, SIZE_MAX / 2); // the batch's limits hold: one letter of any size, or several
     buf_init(&w->manifest, (size_t)LIMIT_delivery_batch * 1024);
-    return true;
-}
-
-bool window_put_body(struct window *w, struct str body, uint64_t *offset, struct err *err)
-{
-    int rc = os_write_all(w->fd, body);
-    if (rc < 0)
-        return err_system(err, rc, "memory for a delivery");
-    *offset = w->size;
-    w->size += body.len;
     return true;
 }
 
@@ -46,19 +37,23 @@ bool window_seal(struct window *w, uint64_t *manifest, struct err *err)
 {
     if (!buf_ok(&w->manifest))
         return err_set(err, ERR_OUR_BUG, STATUS(4, 3, 0), "the manifest of a delivery is too long");
-    *manifest = w->size;
-    int rc = os_write_all(w->fd, buf_str(&w->manifest));
+    *manifest = w->bodies.len;
+    int rc = os_write_all(w->fd, buf_str(&w->bodies));
+    if (rc == 0)
+        rc = os_write_all(w->fd, buf_str(&w->manifest));
     if (rc == 0)
         rc = os_seal(w->fd, OS_SEAL_SHRINK | OS_SEAL_GROW | OS_SEAL_WRITE);
     if (rc < 0)
         return err_system(err, rc, "memory for a delivery");
-    w->size += w->manifest.len;
+    w->size = w->bodies.len + w->manifest.len;
+    buf_release(&w->bodies);
     return true;
 }
 
 void window_close(struct window *w)
 {
     os_close(&w->fd);
+    buf_finish(&w->bodies);
     buf_finish(&w->manifest);
 }
 
