@@ -102,7 +102,9 @@ class Words(unittest.TestCase):
 class Init(Instance):
     def test_makes_an_instance(self):
         code, out, _ = self.init("--domain", "例子.测试")
-        self.assertEqual((code, out), (0, ""))
+        self.assertEqual((code, out), (0, f"{self.conf}: made\n"
+                                       f"next: posthouse -c {self.conf} user add NAME@example.test\n"
+                                       f"      posthouse -c {self.conf} serve\n"))
         for name in ("spool", "state", "log", "mail"):
             self.assertEqual(stat.S_IMODE((self.dir / name).stat().st_mode), 0o700)
         self.assertEqual(sorted(p.name for p in self.dir.iterdir()),
