@@ -1,10 +1,11 @@
 // The postman: delivers what the queue hands it into Maildirs, a batch at a time (design: batch
-// delivery). For each letter tmp/NAME is written; one sync for all; link into new; one sync for all;
-// then the queue is told. When the queue has committed "done" it says forget, and tmp/NAME goes: until
-// then its link count is the witness that the letter was delivered, wherever its owner has moved it.
+// delivery). For each letter tmp/NAME is written; one sync for all; link into new; one sync for
+// all; then the queue is told. When the queue has committed "done" it says forget, and tmp/NAME
+// goes: until then its link count is the witness that the letter was delivered, wherever its owner
+// has moved it.
 //
-// It works in its loop's thread: it serves nobody but the queue, and the queue expects it to wait for
-// the disk.
+// It works in its loop's thread: it serves nobody but the queue, and the queue expects it to wait
+// for the disk.
 #include "roles/role.h"
 
 #include "base/limits.h"
@@ -157,8 +158,8 @@ static void write_one(struct postman *p, struct batch *batch, const struct windo
         return;
     }
     d->maildir->touched = true;
-    if (!maildir_write(&d->maildir->md, d->name.ptr, pieces, ARRAY_LEN(pieces), &fd,
-                       &d->delivered, &err)) {
+    if (!maildir_write(&d->maildir->md, d->name.ptr, pieces, ARRAY_LEN(pieces), &fd, &d->delivered,
+                       &err)) {
         fail(d, &err);
         d->maildir->stale = true;
         return;
@@ -176,8 +177,8 @@ static void write_one(struct postman *p, struct batch *batch, const struct windo
 
 enum which_directory { OF_TMP, OF_NEW };
 
-// What was made in tmp, or in new, is on disk after this. (The files themselves: by the same syncfs,
-// or each by its own fsync when it was written.)
+// What was made in tmp, or in new, is on disk after this. (The files themselves: by the same
+// syncfs, or each by its own fsync when it was written.)
 static int sync_all(struct postman *p, enum which_directory which)
 {
     int rc = 0;

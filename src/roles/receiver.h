@@ -56,12 +56,12 @@ struct session {
     struct pump pump;
     struct smtp_server smtp;
     struct net_address peer;
-    struct timer patience; // for an answer of another role
-    struct letter *letter; // from DATA to its answer
+    struct timer patience;                 // for an answer of another role
+    struct letter *letter;                 // from DATA to its answer
     const struct address *asked_recipient; // in the engine, while its RCPT waits
     bool asking;                           // a lookup is under way
-    bool full;     // replies must be read first
-    bool admitted; // counts in receiver.admission
+    bool full;                             // replies must be read first
+    bool admitted;                         // counts in receiver.admission
     char id[SESSION_ID_TEXT + 1];
 };
 

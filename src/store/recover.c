@@ -1,6 +1,6 @@
 // Reading the log at start. Segments are taken in the order of their use; frames of the right epoch
-// and CRC are obeyed in turn. What ends a segment is either nothing (zeros, an earlier use), the one
-// batch that was under way when the machine stopped (never acknowledged), or damage: damage has
+// and CRC are obeyed in turn. What ends a segment is either nothing (zeros, an earlier use), the
+// one batch that was under way when the machine stopped (never acknowledged), or damage: damage has
 // whole frames behind it, or stands in a segment that is not the last; it is set aside under
 // spool/corrupt and reported, and all else goes on (promise 8).
 #include <errno.h>
@@ -13,8 +13,8 @@
 
 struct recovery {
     struct spool *spool;
-    struct segment *segment; // being read
-    struct buf bytes;        // all of it
+    struct segment *segment;           // being read
+    struct buf bytes;                  // all of it
     uint64_t damage_start, damage_end; // blocks that may be damage; equal = none
     uint64_t set_aside;
     struct err err;
@@ -297,7 +297,8 @@ static bool recover_segment(struct recovery *r, bool last, struct err *err)
     }
     if (r->damage_start != r->damage_end) {
         if (last)
-            log_line(LOG_INFO, "spool/log/%012" PRIu64 ": the last batch was not finished", seg->number);
+            log_line(LOG_INFO, "spool/log/%012" PRIu64 ": the last batch was not finished",
+                     seg->number);
         else
             set_aside(r);
     }
@@ -351,7 +352,8 @@ bool spool_recover(struct spool *s, struct err *err)
     if (rc < 0)
         return err_system(err, rc, "listing spool/body");
     if (s->live_letters || r.set_aside)
-        log_line(LOG_INFO, "%" PRIu64 " letters wait in the queue; %" PRIu64 " damaged places set aside",
+        log_line(LOG_INFO,
+                 "%" PRIu64 " letters wait in the queue; %" PRIu64 " damaged places set aside",
                  s->live_letters, r.set_aside);
     return true;
 }

@@ -408,7 +408,8 @@ static bool read_part(int fd, uint64_t offset, uint64_t size, uint32_t crc, stru
     mail_id_text(&letter->id, id);
     char *to = buf_reserve(out, (size_t)size);
     if (!to)
-        return err_set(err, ERR_TRY_LATER, STATUS(4, 3, 1), "%s: %s is too large to read", id, what);
+        return err_set(err, ERR_TRY_LATER, STATUS(4, 3, 1), "%s: %s is too large to read", id,
+                       what);
     ssize_t n = os_pread_all(fd, to, (size_t)size, offset);
     if (n < 0)
         return err_system(err, (int)n, "reading the %s of %s", what, id);
@@ -471,8 +472,7 @@ static bool take_lock(struct spool *s, struct err *err)
     return true;
 }
 
-bool spool_open(struct spool **spool, int dir, const struct spool_options *options,
-                struct err *err)
+bool spool_open(struct spool **spool, int dir, const struct spool_options *options, struct err *err)
 {
     struct spool *s = calloc(1, sizeof *s);
     must(s != NULL);
