@@ -46,6 +46,7 @@ struct receiver {
     uint8_t lease_base[10];
     uint32_t lease_next, lease_left;
     struct timer drain_timer;
+    uint64_t drain_by; // monotonic ms: sessions in the middle of something end then
     bool leasing, has_space;
 };
 
@@ -78,7 +79,7 @@ void session_give_id(struct session *s);
 void session_look_up(struct session *s);
 void session_on_found(struct ipc_channel *channel, struct msg *m, void *owner);
 void session_committed(struct session *s, enum smtp_reply reply);
-void session_shut_down(struct session *s);
+void session_shut_down(struct session *s, bool last_call);
 
 // receiver_letter.c
 MUST_USE bool letter_begin(struct session *s);

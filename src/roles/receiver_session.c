@@ -82,6 +82,8 @@ static void wait_for_answer(struct session *s)
 static void answer(struct session *s, enum smtp_reply reply, struct str detail)
 {
     loop_cancel_timer(s->receiver->role->loop, &s->patience);
+    if (s->pump.finishing) // 421 was said meanwhile: nothing waits for this any more
+        return;
     smtp_server_answer(&s->smtp, reply, detail);
     pump_flush(&s->pump);
     pump_resume(&s->pump);
@@ -353,10 +355,13 @@ void session_start(struct receiver *r, int fd, const struct net_address *peer,
     }
 }
 
-// At a drain: sessions between two letters end now, others when their letter is answered.
-void session_shut_down(struct session *s)
+// At a drain: sessions between two letters end now, others when their letter is answered, or at the
+// last call.
+void session_shut_down(struct session *s, bool last_call)
 {
-    if (s->pump.finishing || !smtp_server_idle(&s->smtp) || s->letter)
+    bool with_queue = s->letter && timer_is_set(&s->patience);
+    bool quiet = smtp_server_idle(&s->smtp) && !s->letter;
+    if (s->pump.finishing || with_queue || !(quiet || last_call))
         return;
     smtp_server_abort(&s->smtp, SMTP_REPLY_shutting_down);
     pump_finish_output(&s->pump);
