@@ -8,6 +8,8 @@
 #include "os/file.h"
 #include "os/random.h"
 
+enum { DRAIN_SILENCE_MS = 200 };
+
 static void put_session_id(struct session *s)
 {
     unsigned char random[(SESSION_ID_TEXT * 5 + 7) / 8];
@@ -270,6 +272,7 @@ static size_t input(struct pump *pump, struct str bytes)
     struct session *s = CONTAINER_OF(pump, struct session, pump);
     struct smtp_event event;
     size_t taken = 0;
+    s->heard_ms = loop_now(s->receiver->role->loop);
     for (;;) {
         taken += smtp_server_feed(&s->smtp, str_skip(bytes, taken), &event);
         if (event.type == SMTP_WAIT || event.type == SMTP_FULL) {
@@ -329,6 +332,7 @@ void session_start(struct receiver *r, int fd, const struct net_address *peer,
     must(s != NULL);
     s->receiver = r;
     s->peer = *peer;
+    s->heard_ms = loop_now(r->role->loop);
     s->patience.fire = out_of_patience;
     put_session_id(s);
     smtp_server_init(&s->smtp, &r->smtp);
@@ -351,10 +355,15 @@ void session_start(struct receiver *r, int fd, const struct net_address *peer,
     }
 }
 
-// At a drain: sessions between two letters end now, others when their letter is answered.
+// At a drain: sessions between two letters end when they are silent, so that nobody who has just
+// come is turned away by a reload; in the second half of the time they end as soon as they can.
 void session_shut_down(struct session *s)
 {
+    struct receiver *r = s->receiver;
+    uint64_t now = loop_now(r->role->loop);
     if (s->pump.finishing || !smtp_server_idle(&s->smtp) || s->letter)
+        return;
+    if (now < r->drain_hurry_ms && now - s->heard_ms < DRAIN_SILENCE_MS)
         return;
     smtp_server_abort(&s->smtp, SMTP_REPLY_shutting_down);
     pump_finish_output(&s->pump);
