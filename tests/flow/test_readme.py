@@ -48,12 +48,16 @@ def own_address():
             return "127.0.0.1"
 
 
+def without_ids(text):
+    return re.sub(r"[0-9A-HJKMNP-TV-Z]{26}", "ID", text)
+
+
 def form(text):
-    """What stays the same from run to run, as lines."""
-    text = re.sub(r"[0-9A-HJKMNP-TV-Z]{26}", "ID", text)
+    """What stays the same from run to run, as lines. A number alone on its line counts as it is."""
+    text = without_ids(text)
     text = re.sub(r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d+ [A-Z][a-z][a-z] \d+", "DATE", text)
     text = re.sub(r"[+-]\d{4}\b", "ZONE", text)
-    text = re.sub(r"\d+", "0", text)
+    text = re.sub(r"(?m)\d+(?!\d|$)|(?<=[^\d\n])\d+", "0", text)
     lines = [" ".join(line.split()) for line in text.splitlines()]
     # Said where root runs the test and there is no such user.
     lines = [line for line in lines if "there is no user posthouse" not in line]
@@ -129,9 +133,7 @@ class Readme(unittest.TestCase):
             for line in text.splitlines():
                 if line.startswith("S: "):
                     said = replies.readline().decode().rstrip("\r\n")
-                    self.assertEqual(form(line[3:]), form(said))
-                    # EHLO's SIZE is what the reader is told to look at.
-                    self.assertEqual(re.findall(r"SIZE \d+", line), re.findall(r"SIZE \d+", said))
+                    self.assertEqual(without_ids(line[3:]), without_ids(said))
                 else:
                     self.assertRegex(line, "^C:( |$)")
                     client.sendall(line[3:].encode() + b"\r\n")
