@@ -93,10 +93,14 @@ static void put_status(struct queue *q, struct buf *out)
         const char *name;
         uint64_t value;
     } rows[] = {
-        {"letters", c.letters},           {"recipients", c.recipients},
-        {"attempts", q->attempts},        {"delivered", q->delivered},
-        {"deferred", q->deferred},        {"segments", c.segments},
-        {"free_segments", c.free_segments}, {"commits", c.commits},
+        {"letters", c.letters},
+        {"recipients", c.recipients},
+        {"attempts", q->attempts},
+        {"delivered", q->delivered},
+        {"deferred", q->deferred},
+        {"segments", c.segments},
+        {"free_segments", c.free_segments},
+        {"commits", c.commits},
         {"committed_bytes", c.committed_bytes},
     };
     json_begin(&j, out);

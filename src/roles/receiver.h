@@ -46,6 +46,7 @@ struct receiver {
     uint8_t lease_base[10];
     uint32_t lease_next, lease_left;
     struct timer drain_timer;
+    uint64_t drain_by; // monotonic ms: sessions in the middle of something end then
     bool leasing, has_space;
 };
 
@@ -56,12 +57,12 @@ struct session {
     struct pump pump;
     struct smtp_server smtp;
     struct net_address peer;
-    struct timer patience; // for an answer of another role
-    struct letter *letter; // from DATA to its answer
+    struct timer patience;                 // for an answer of another role
+    struct letter *letter;                 // from DATA to its answer
     const struct address *asked_recipient; // in the engine, while its RCPT waits
     bool asking;                           // a lookup is under way
-    bool full;     // replies must be read first
-    bool admitted; // counts in receiver.admission
+    bool full;                             // replies must be read first
+    bool admitted;                         // counts in receiver.admission
     char id[SESSION_ID_TEXT + 1];
 };
 
@@ -78,7 +79,7 @@ void session_give_id(struct session *s);
 void session_look_up(struct session *s);
 void session_on_found(struct ipc_channel *channel, struct msg *m, void *owner);
 void session_committed(struct session *s, enum smtp_reply reply);
-void session_shut_down(struct session *s);
+void session_shut_down(struct session *s, bool last_call);
 
 // receiver_letter.c
 MUST_USE bool letter_begin(struct session *s);

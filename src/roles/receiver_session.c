@@ -22,12 +22,24 @@ static void put_session_id(struct session *s)
 
 // ---- the log
 
+// Of the details that replies tell, only the id of a queued letter is known here.
+static void put_reply_text(struct buf *out, enum smtp_reply reply, struct str id)
+{
+    struct str text = str_of(smtp_reply_text(reply));
+    size_t at = str_find(text, STR("%s"));
+    buf_put(out, str_sub(text, 0, at));
+    if (at < text.len)
+        buf_put(out, reply == SMTP_REPLY_queued ? id : STR("..."));
+    buf_put(out, str_skip(text, at + 2));
+}
+
 static void log_session(struct session *s, enum log_event_name name, const struct address *to,
                         enum smtp_reply reply, const char *rule)
 {
-    struct buf ip, from, recipient;
+    struct buf ip, from, recipient, text;
     char id[MAIL_ID_TEXT + 1] = "";
     buf_init(&ip, 64);
+    buf_init(&text, LIMIT_reply_line);
     buf_init(&from, 4 * LIMIT_address);
     buf_init(&recipient, 4 * LIMIT_address);
     net_put_ip(&ip, &s->peer);
@@ -46,12 +58,14 @@ static void log_session(struct session *s, enum log_event_name name, const struc
                               .to = buf_str(&recipient),
                               .rule = str_of(rule)};
     if (reply != SMTP_REPLY_COUNT) {
+        put_reply_text(&text, reply, str_of(id));
         event.code = smtp_reply_code(reply);
-        event.text = str_of(smtp_reply_text(reply));
+        event.text = buf_str(&text);
     }
     if (s->letter)
         event.size = s->letter->body.size;
     log_event(&event);
+    buf_finish(&text);
     buf_finish(&ip);
     buf_finish(&from);
     buf_finish(&recipient);
@@ -68,6 +82,8 @@ static void wait_for_answer(struct session *s)
 static void answer(struct session *s, enum smtp_reply reply, struct str detail)
 {
     loop_cancel_timer(s->receiver->role->loop, &s->patience);
+    if (s->pump.finishing) // 421 was said meanwhile: nothing waits for this any more
+        return;
     smtp_server_answer(&s->smtp, reply, detail);
     pump_flush(&s->pump);
     pump_resume(&s->pump);
@@ -199,19 +215,18 @@ static void on_end(struct session *s)
     drop_letter(s);
 }
 
+// The letter is its caller's to free: memory that the queue may read is not the session's any more.
 void session_committed(struct session *s, enum smtp_reply reply)
 {
+    bool queued = reply == SMTP_REPLY_queued;
     char id[MAIL_ID_TEXT + 1];
     const struct address *only = NULL;
     mail_id_text(&s->smtp.id, id);
     if (s->smtp.recipient_count == 1)
         only = &CONTAINER_OF(s->smtp.recipients.next, struct smtp_recipient, link)->address;
-    if (reply != SMTP_REPLY_queued) {
-        refuse(s, reply, "queue");
-        return;
-    }
-    log_session(s, EVENT_accepted, only, reply, "");
-    answer(s, reply, str_of(id));
+    log_session(s, queued ? EVENT_accepted : EVENT_refused, only, reply, queued ? "" : "queue");
+    s->letter = NULL;
+    answer(s, reply, queued ? str_of(id) : STR(""));
 }
 
 // ---- the engine's events
@@ -307,8 +322,7 @@ static void ended(struct pump *pump, enum pump_end end)
     free(s);
 }
 
-static const struct pump_ops pump_callbacks = {
-    .input = input, .drained = drained, .ended = ended};
+static const struct pump_ops pump_callbacks = {.input = input, .drained = drained, .ended = ended};
 
 void session_start(struct receiver *r, int fd, const struct net_address *peer,
                    const char *forbidden)
@@ -341,10 +355,13 @@ void session_start(struct receiver *r, int fd, const struct net_address *peer,
     }
 }
 
-// At a drain: sessions between two letters end now, others when their letter is answered.
-void session_shut_down(struct session *s)
+// At a drain: sessions between two letters end now, others when their letter is answered, or at the
+// last call.
+void session_shut_down(struct session *s, bool last_call)
 {
-    if (s->pump.finishing || !smtp_server_idle(&s->smtp) || s->letter)
+    bool with_queue = s->letter && timer_is_set(&s->patience);
+    bool quiet = smtp_server_idle(&s->smtp) && !s->letter;
+    if (s->pump.finishing || with_queue || !(quiet || last_call))
         return;
     smtp_server_abort(&s->smtp, SMTP_REPLY_shutting_down);
     pump_finish_output(&s->pump);

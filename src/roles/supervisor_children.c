@@ -1,6 +1,6 @@
-// The roles' processes. A child is started with its control channel only; when it is ready it gets a
-// channel to each ready peer that messages.def links it to, listeners, and for the queue the arenas
-// of the receivers. When one dies its post is filled again, and its peers get new channels.
+// The roles' processes. A child is started with its control channel only; when it is ready it gets
+// a channel to each ready peer that messages.def links it to, listeners, and for the queue the
+// arenas of the receivers. When one dies its post is filled again, and its peers get new channels.
 #include "roles/supervisor.h"
 
 #include <errno.h>
@@ -15,8 +15,8 @@ enum {
     SIGNAL_KILL = 9,
     AGAIN_FIRST_MS = 20,
     AGAIN_MOST_MS = 1000,
-    QUICK_MS = 10000,     // a life shorter than this was a quick death
-    START_TRIES = 3,      // before the first "ready"
+    QUICK_MS = 10000, // a life shorter than this was a quick death
+    START_TRIES = 3,  // before the first "ready"
     ROLE_PATH_MAX = 4096,
 };
 
@@ -166,7 +166,8 @@ static void wait_and_fill(struct post *post)
     for (unsigned i = 1; i < post->quick_deaths && wait < AGAIN_MOST_MS; i++)
         wait *= 2;
     post->again.fire = fill_again;
-    loop_set_timer(post->supervisor->loop, &post->again, wait < AGAIN_MOST_MS ? wait : AGAIN_MOST_MS);
+    loop_set_timer(post->supervisor->loop, &post->again,
+                   wait < AGAIN_MOST_MS ? wait : AGAIN_MOST_MS);
 }
 
 static void fill(struct post *post)
@@ -292,7 +293,8 @@ static void on_ready(struct ipc_channel *channel, struct msg *m, void *owner)
     (void)owner;
     c->state = CHILD_READY;
     if (m->ready.landlock < 2 && c->instance == 1)
-        log_line(LOG_WARNING, "this kernel's Landlock (ABI %u) is too old: files are guarded by %s only",
+        log_line(LOG_WARNING,
+                 "this kernel's Landlock (ABI %u) is too old: files are guarded by %s only",
                  m->ready.landlock, m->ready.seccomp ? "seccomp" : "their owners");
     if (c->role == IPC_RECEIVER)
         send_arena(c, c);
@@ -454,6 +456,22 @@ void children_let_go(struct supervisor *s)
     LIST_EACH(&s->children, at, after)
     {
         ipc_close(&CONTAINER_OF(at, struct child, link)->channel);
+    }
+}
+
+// Frees what is known of them; those that have not ended yet end with us.
+void children_finish(struct supervisor *s)
+{
+    LIST_EACH(&s->children, at, after)
+    {
+        free_child(CONTAINER_OF(at, struct child, link));
+    }
+    LIST_EACH(&s->posts, at, after)
+    {
+        struct post *post = CONTAINER_OF(at, struct post, link);
+        loop_cancel_timer(s->loop, &post->again);
+        list_remove(at);
+        free(post);
     }
 }
 

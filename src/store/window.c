@@ -11,7 +11,8 @@ bool window_open(struct window *w, struct err *err)
     *w = (struct window){.fd = os_memfd("window")};
     if (w->fd < 0)
         return err_system(err, w->fd, "memory for a delivery");
-    buf_init(&w->bodies, SIZE_MAX / 2); // the batch's limits hold: one letter of any size, or several
+    buf_init(&w->bodies,
+             SIZE_MAX / 2); // the batch's limits hold: one letter of any size, or several
     buf_init(&w->manifest, (size_t)LIMIT_delivery_batch * 1024);
     return true;
 }
