@@ -37,6 +37,9 @@ void spool_forget_letter(struct spool *s, struct spool_letter *letter)
 {
     map_remove(&s->letters, spool_hash(s, &letter->id), &letter->id);
     list_remove(&letter->link);
+    // What the owner forgot must not fire on freed memory.
+    loop_cancel_timer(s->loop, &letter->timer);
+    list_remove(&letter->due);
     free(letter);
 }
 
@@ -69,6 +72,15 @@ static uint64_t total_size(const struct spool_submission *sub)
     for (size_t i = 0; i < sub->piece_count; i++)
         total += sub->pieces[i].len;
     return total;
+}
+
+// Octets that the frame has for one more letter's record. Half of it and more stays for states.
+static bool has_room(const struct spool *s, uint64_t data_size)
+{
+    size_t most = batch_room(s) / 2;
+    if (most > SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX)
+        most = SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX;
+    return !s->full && s->gathering->frame.len + SEGMENT_RECORD_HEADER + data_size <= most;
 }
 
 static bool check_envelope(struct str copy, const struct mail_id *id, struct arena *arena,
@@ -130,7 +142,7 @@ enum spool_added spool_add(struct spool *s, const struct spool_submission *sub,
         return SPOOL_TOO_LARGE;
     uint64_t data_size = LETTER_FIXED + total;
     size_t start = b->frame.len;
-    if (start + SEGMENT_RECORD_HEADER + data_size > SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX)
+    if (!has_room(s, data_size))
         return SPOOL_FULL;
     char *to = buf_reserve(&b->frame, (size_t)(SEGMENT_RECORD_HEADER + data_size));
     must(to != NULL);
@@ -266,7 +278,7 @@ enum spool_added spool_add_large(struct spool *s, struct spool_large *large,
     }
     size_t start = b->frame.len;
     uint64_t data_size = LETTER_FIXED + head.len;
-    if (start + SEGMENT_RECORD_HEADER + data_size > SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX)
+    if (!has_room(s, data_size))
         return SPOOL_FULL;
     char *to = buf_reserve(&b->frame, (size_t)(SEGMENT_RECORD_HEADER + data_size));
     must(to != NULL);
@@ -438,6 +450,9 @@ bool spool_read_body(struct spool *s, const struct spool_letter *letter, struct 
     char name[MAIL_ID_TEXT + 6];
     body_name(name, &letter->id, false);
     int fd = os_open(s->body_dir, name, O_RDONLY | O_NOFOLLOW, 0);
+    if (fd == -ENOENT) // trying again will not bring it back
+        return err_set(err, ERR_OUR_BUG, STATUS(4, 3, 0), "spool/body/%s is damaged: it is gone",
+                       name);
     if (fd < 0)
         return err_system(err, fd, "spool/body/%s", name);
     bool ok = read_part(fd, 0, letter->body_size, letter->body_crc, out, letter, "body", err);
@@ -508,10 +523,11 @@ void spool_close(struct spool **spool)
     *spool = NULL;
     if (!s)
         return;
+    s->closing = true;
     os_workers_close(&s->committer);
     os_workers_close(&s->helpers);
-    if (s->loop)
-        loop_cancel_hook(&s->hook);
+    loop_cancel_hook(&s->hook);
+    loop_cancel_timer(s->loop, &s->again);
     size_t at = 0;
     for (struct spool_letter *l = spool_next(s, &at); l; l = spool_next(s, &at))
         free(l);
