@@ -6,7 +6,6 @@ The reader's 127.0.0.1 is an address of our own, so that the ports are free.
 """
 
 import os
-import random
 import re
 import shutil
 import signal
@@ -22,9 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
 from checks import pages  # noqa: E402  (after the path is set)
+from instance import BUILD, PATIENCE, own_address
 
-BUILD = os.path.abspath(os.environ.get("POSTHOUSE_BUILD") or ROOT / "build")
-PATIENCE = 60  # seconds, for what takes a moment
 BETWEEN = 0.1
 
 # A block runs in the reader's one terminal: what it sets is there in the next one.
@@ -34,18 +32,6 @@ set -aeuo pipefail
 {text}
 {{ export -p; declare -f; }} >{state}
 """
-
-
-def own_address():
-    """A loopback address that nobody else uses; 127.0.0.1 where the system knows no other."""
-    address = "127.%d.%d.%d" % (random.randint(64, 126), random.randint(0, 255),
-                                random.randint(1, 254))
-    with socket.socket() as probe:
-        try:
-            probe.bind((address, 0))
-            return address
-        except OSError:
-            return "127.0.0.1"
 
 
 def without_ids(text):
