@@ -1,5 +1,5 @@
-// Group commit. All that was added during a turn, and during the sync before it, goes into one frame:
-// one write, one fdatasync (spool promise 1). One batch flies, one gathers.
+// Group commit. All that was added during a turn, and during the sync before it, goes into one
+// frame: one write, one fdatasync (spool promise 1). One batch flies, one gathers.
 //
 //   gathering --(turn ends, nothing flies)--> flying --(synced)--> done, waiters told
 //                                               | write or sync failed
@@ -20,8 +20,8 @@ static void seal(struct spool *s);
 void batch_init(struct spool *s, struct batch *b)
 {
     *b = (struct batch){.spool = s};
-    buf_init(&b->frame, SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX + BATCH_STATES_MAX +
-                            2 * SEGMENT_BLOCK);
+    buf_init(&b->frame,
+             SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX + BATCH_STATES_MAX + 2 * SEGMENT_BLOCK);
     buf_init(&b->states, BATCH_STATES_MAX);
     list_init(&b->letters);
     list_init(&b->waiters);
@@ -57,9 +57,9 @@ static bool batch_empty(const struct batch *b)
 
 // ---- segments
 
-// The oldest segment can be used again when all its letters are at their end (their final states are
-// durable: `live` falls only then) and nobody reads it. Oldest first, always: a final state stands
-// behind its letter in the log, so no letter can come to life again (docs/decisions/0003).
+// The oldest segment can be used again when all its letters are at their end (their final states
+// are durable: `live` falls only then) and nobody reads it. Oldest first, always: a final state
+// stands behind its letter in the log, so no letter can come to life again (docs/decisions/0003).
 static struct segment *oldest_unused(struct spool *s)
 {
     if (s->segment_count <= SEGMENTS_KEPT || list_empty(&s->segments))
@@ -150,9 +150,8 @@ static void want_spare(struct spool *s)
     seg->number = s->next_number++;
     seg->size = s->options.segment_size;
     list_init(&seg->letters);
-    *spare = (struct spare_job){.job = {.work = spare_work, .done = spare_done},
-                                .spool = s,
-                                .segment = seg};
+    *spare = (struct spare_job){
+        .job = {.work = spare_work, .done = spare_done}, .spool = s, .segment = seg};
     s->making_spare = true;
     os_workers_submit(s->helpers, &spare->job);
 }
@@ -200,6 +199,8 @@ static void letters_gone(struct batch *b)
         b->spool->live_letters--;
         b->spool->live_recipients -= letter->pending;
         letter->pending = 0;
+        if (letter->large)
+            spool_remove_body(b->spool, &letter->id);
         spool_forget_letter(b->spool, letter);
     }
 }
@@ -227,15 +228,15 @@ static void put_abort(struct buf *out, const struct segment *seg, uint64_t good_
     buf_finish(&data);
 }
 
-// Promise 4: the failed batch is never tried again as it was. Its states, behind an abort record, go
-// to another segment; its letters are refused once that is durable.
+// Promise 4: the failed batch is never tried again as it was. Its states, behind an abort record,
+// go to another segment; its letters are refused once that is durable.
 static void abort_batch(struct spool *s, struct batch *b)
 {
     struct buf states = b->states;
     log_line(LOG_ERROR, "%s; the batch is refused and the segment left alone", b->err.text);
     if (b->aborting || b->segment->fresh) {
-        // A segment whose header is in doubt must not outlive this process as a half-used one: start
-        // again from what is on disk.
+        // A segment whose header is in doubt must not outlive this process as a half-used one:
+        // start again from what is on disk.
         log_line(LOG_ERROR, "the spool cannot be written: ending without a reply");
         log_flush();
         exit(75); // EX_TEMPFAIL

@@ -1,8 +1,13 @@
 // Reading the log at start. Segments are taken in the order of their use; frames of the right epoch
-// and CRC are obeyed in turn. What ends a segment is either nothing (zeros, an earlier use), the one
-// batch that was under way when the machine stopped (never acknowledged), or damage: damage has
+// and CRC are obeyed in turn. What ends a segment is either nothing (zeros, an earlier use), the
+// one batch that was under way when the machine stopped (never acknowledged), or damage: damage has
 // whole frames behind it, or stands in a segment that is not the last; it is set aside under
 // spool/corrupt and reported, and all else goes on (promise 8).
+//
+// What can be read need not be on the disk: the process before us may have ended between a write
+// and its sync, or because the sync failed, after which the system's copy looks clean. One batch
+// flies at a time, so this concerns the last frame only: it is written again and synced before
+// anything in it is acknowledged (promises 1 and 4).
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -13,10 +18,12 @@
 
 struct recovery {
     struct spool *spool;
-    struct segment *segment; // being read
-    struct buf bytes;        // all of it
+    struct segment *segment;           // being read
+    struct buf bytes;                  // all of it
     uint64_t damage_start, damage_end; // blocks that may be damage; equal = none
     uint64_t set_aside;
+    struct segment *last; // holds the frame with the highest number, NULL = none
+    uint64_t last_number, last_start, last_end;
     struct err err;
     bool failed;
 };
@@ -288,6 +295,12 @@ static bool recover_segment(struct recovery *r, bool last, struct err *err)
             r->spool->next_frame = frame.number + 1;
         uint64_t size = SEGMENT_FRAME_HEADER + frame.records.len;
         uint64_t end = at + (size + SEGMENT_BLOCK - 1) / SEGMENT_BLOCK * SEGMENT_BLOCK;
+        if (!r->last || frame.number >= r->last_number) {
+            r->last = seg;
+            r->last_number = frame.number;
+            r->last_start = at;
+            r->last_end = end;
+        }
         if (!obey(r, &frame)) { // the CRC fits and the content does not: written by a wrong hand
             r->damage_start = at;
             r->damage_end = end < r->bytes.len ? end : r->bytes.len;
@@ -297,11 +310,29 @@ static bool recover_segment(struct recovery *r, bool last, struct err *err)
     }
     if (r->damage_start != r->damage_end) {
         if (last)
-            log_line(LOG_INFO, "spool/log/%012" PRIu64 ": the last batch was not finished", seg->number);
+            log_line(LOG_INFO, "spool/log/%012" PRIu64 ": the last batch was not finished",
+                     seg->number);
         else
             set_aside(r);
     }
     return true;
+}
+
+static bool write_last_again(struct recovery *r, struct err *err)
+{
+    if (!r->last)
+        return true;
+    r->segment = r->last;
+    if (!load(r, err))
+        return false;
+    struct str frame = str_skip(buf_str(&r->bytes), (size_t)r->last_start);
+    frame = str_sub(frame, 0, (size_t)(r->last_end - r->last_start));
+    int rc = os_pwrite_all(r->last->fd, frame, r->last_start);
+    if (rc == 0)
+        rc = os_fdatasync(r->last->fd);
+    return rc == 0 ||
+           err_system(err, rc, "writing the last batch of spool/log/%012" PRIu64 " again",
+                      r->last->number);
 }
 
 // ---- bodies
@@ -344,14 +375,19 @@ bool spool_recover(struct spool *s, struct err *err)
         if (!ok)
             break;
     }
+    ok = ok && write_last_again(&r, err);
     buf_finish(&r.bytes);
     if (!ok)
         return false;
+    rc = os_fsync(s->log_dir); // the names of segments that were just made
+    if (rc < 0)
+        return err_system(err, rc, "spool/log");
     rc = os_list(s->body_dir, each_body, &r);
     if (rc < 0)
         return err_system(err, rc, "listing spool/body");
     if (s->live_letters || r.set_aside)
-        log_line(LOG_INFO, "%" PRIu64 " letters wait in the queue; %" PRIu64 " damaged places set aside",
+        log_line(LOG_INFO,
+                 "%" PRIu64 " letters wait in the queue; %" PRIu64 " damaged places set aside",
                  s->live_letters, r.set_aside);
     return true;
 }
