@@ -281,9 +281,10 @@ static size_t input(struct pump *pump, struct str bytes)
 static void drained(struct pump *pump)
 {
     struct session *s = CONTAINER_OF(pump, struct session, pump);
-    if (s->full)
-        pump_resume(pump);
-    s->full = false;
+    if (!s->full)
+        return;
+    s->full = false; // first: what was kept may fill the replies again
+    pump_resume(pump);
 }
 
 static void ended(struct pump *pump, enum pump_end end)
