@@ -142,7 +142,7 @@ static void lost(struct ipc_channel *channel, enum ipc_type request, void *owner
     } else if (request == MSG_lookup) {
         struct session *s = owner;
         s->asking = false;
-        list_append(&r->want_lookup, &s->waiting);
+        session_look_up(s); // at a reload the next directory is there already
     }
 }
 
@@ -212,6 +212,7 @@ static void drain(struct role *role, uint64_t milliseconds)
     // The supervisor ends us when the time is up: the 421 must be out before.
     r->drain_by = loop_now(role->loop) + milliseconds / 10 * 9;
     close_listeners(r);
+    r->drain_hurry_ms = loop_now(role->loop) + milliseconds / 2; // the supervisor keeps the time
     r->drain_timer.fire = drain_step;
     drain_step(&r->drain_timer);
 }

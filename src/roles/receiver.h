@@ -46,7 +46,8 @@ struct receiver {
     uint8_t lease_base[10];
     uint32_t lease_next, lease_left;
     struct timer drain_timer;
-    uint64_t drain_by; // monotonic ms: sessions in the middle of something end then
+    uint64_t drain_by;       // monotonic ms: sessions in the middle of something end then
+    uint64_t drain_hurry_ms; // loop time: from then on busy sessions end too
     bool leasing, has_space;
 };
 
@@ -58,6 +59,7 @@ struct session {
     struct smtp_server smtp;
     struct net_address peer;
     struct timer patience;                 // for an answer of another role
+    uint64_t heard_ms;                     // loop time of the last input
     struct letter *letter;                 // from DATA to its answer
     const struct address *asked_recipient; // in the engine, while its RCPT waits
     bool asking;                           // a lookup is under way
