@@ -142,7 +142,7 @@ static void lost(struct ipc_channel *channel, enum ipc_type request, void *owner
     } else if (request == MSG_lookup) {
         struct session *s = owner;
         s->asking = false;
-        list_append(&r->want_lookup, &s->waiting);
+        session_look_up(s); // at a reload the next directory is there already
     }
 }
 
@@ -195,9 +195,10 @@ static bool prepare(struct role *role, struct err *err)
 static void drain_step(struct timer *timer)
 {
     struct receiver *r = CONTAINER_OF(timer, struct receiver, drain_timer);
+    bool last_call = loop_now(r->role->loop) >= r->drain_by;
     LIST_EACH(&r->sessions, at, after)
     {
-        session_shut_down(CONTAINER_OF(at, struct session, link));
+        session_shut_down(CONTAINER_OF(at, struct session, link), last_call);
     }
     if (list_empty(&r->sessions))
         role_drained(r->role);
@@ -208,8 +209,10 @@ static void drain_step(struct timer *timer)
 static void drain(struct role *role, uint64_t milliseconds)
 {
     struct receiver *r = role->state;
-    (void)milliseconds; // the supervisor keeps the time
+    // The supervisor ends us when the time is up: the 421 must be out before.
+    r->drain_by = loop_now(role->loop) + milliseconds / 10 * 9;
     close_listeners(r);
+    r->drain_hurry_ms = loop_now(role->loop) + milliseconds / 2; // the supervisor keeps the time
     r->drain_timer.fire = drain_step;
     drain_step(&r->drain_timer);
 }

@@ -46,6 +46,8 @@ struct receiver {
     uint8_t lease_base[10];
     uint32_t lease_next, lease_left;
     struct timer drain_timer;
+    uint64_t drain_by;       // monotonic ms: sessions in the middle of something end then
+    uint64_t drain_hurry_ms; // loop time: from then on busy sessions end too
     bool leasing, has_space;
 };
 
@@ -57,6 +59,7 @@ struct session {
     struct smtp_server smtp;
     struct net_address peer;
     struct timer patience;                 // for an answer of another role
+    uint64_t heard_ms;                     // loop time of the last input
     struct letter *letter;                 // from DATA to its answer
     const struct address *asked_recipient; // in the engine, while its RCPT waits
     bool asking;                           // a lookup is under way
@@ -78,7 +81,7 @@ void session_give_id(struct session *s);
 void session_look_up(struct session *s);
 void session_on_found(struct ipc_channel *channel, struct msg *m, void *owner);
 void session_committed(struct session *s, enum smtp_reply reply);
-void session_shut_down(struct session *s);
+void session_shut_down(struct session *s, bool last_call);
 
 // receiver_letter.c
 MUST_USE bool letter_begin(struct session *s);

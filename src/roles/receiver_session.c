@@ -8,6 +8,8 @@
 #include "os/file.h"
 #include "os/random.h"
 
+enum { DRAIN_SILENCE_MS = 200 };
+
 static void put_session_id(struct session *s)
 {
     unsigned char random[(SESSION_ID_TEXT * 5 + 7) / 8];
@@ -82,6 +84,8 @@ static void wait_for_answer(struct session *s)
 static void answer(struct session *s, enum smtp_reply reply, struct str detail)
 {
     loop_cancel_timer(s->receiver->role->loop, &s->patience);
+    if (s->pump.finishing) // 421 was said meanwhile: nothing waits for this any more
+        return;
     smtp_server_answer(&s->smtp, reply, detail);
     pump_flush(&s->pump);
     pump_resume(&s->pump);
@@ -270,6 +274,7 @@ static size_t input(struct pump *pump, struct str bytes)
     struct session *s = CONTAINER_OF(pump, struct session, pump);
     struct smtp_event event;
     size_t taken = 0;
+    s->heard_ms = loop_now(s->receiver->role->loop);
     for (;;) {
         if (!s->smtp.has_id && !s->smtp.id_drawn)
             s->smtp.id_drawn = receiver_take_id(s->receiver, &s->smtp.id);
@@ -331,6 +336,7 @@ void session_start(struct receiver *r, int fd, const struct net_address *peer,
     must(s != NULL);
     s->receiver = r;
     s->peer = *peer;
+    s->heard_ms = loop_now(r->role->loop);
     s->patience.fire = out_of_patience;
     put_session_id(s);
     smtp_server_init(&s->smtp, &r->smtp);
@@ -353,10 +359,17 @@ void session_start(struct receiver *r, int fd, const struct net_address *peer,
     }
 }
 
-// At a drain: sessions between two letters end now, others when their letter is answered.
-void session_shut_down(struct session *s)
+// At a drain: sessions between two letters end when they are silent, so that nobody who has just
+// come is turned away by a reload; in the second half of the time they end as soon as they can; at
+// the last call all do that wait for no commit.
+void session_shut_down(struct session *s, bool last_call)
 {
-    if (s->pump.finishing || !smtp_server_idle(&s->smtp) || s->letter)
+    struct receiver *r = s->receiver;
+    uint64_t now = loop_now(r->role->loop);
+    bool with_queue = s->letter && timer_is_set(&s->patience);
+    bool quiet = smtp_server_idle(&s->smtp) && !s->letter;
+    bool silent = now >= r->drain_hurry_ms || now - s->heard_ms >= DRAIN_SILENCE_MS;
+    if (s->pump.finishing || with_queue || !((quiet && silent) || last_call))
         return;
     smtp_server_abort(&s->smtp, SMTP_REPLY_shutting_down);
     pump_finish_output(&s->pump);

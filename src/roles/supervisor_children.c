@@ -301,7 +301,9 @@ static void on_ready(struct ipc_channel *channel, struct msg *m, void *owner)
     LIST_EACH(&s->children, at, after)
     {
         struct child *other = CONTAINER_OF(at, struct child, link);
-        if (other != c && other->state == CHILD_READY && ipc_linked(c->role, other->role))
+        // One that drains still has sessions, which need whoever comes new.
+        bool works = other->state == CHILD_READY || other->state == CHILD_DRAINING;
+        if (other != c && works && other->channel && ipc_linked(c->role, other->role))
             link_two(c, other);
     }
     if (c->post && c->post->next == c)

