@@ -7,9 +7,11 @@ POSTHOUSE_LONG=1 takes every call and every error; else a sample, chosen by the 
 
 import os
 import random
+import sys
 import unittest
 
-import fault
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import fault  # noqa: E402
 from instance import LONG, PLAIN, Instance, Pop3, Trouble, wait_for
 from post import USERS, Post, seed
 
@@ -116,7 +118,6 @@ class NthCall(unittest.TestCase):
             deaths = way.deaths()
             print(f"# seed {number}: {len(cases)} cases, {struck} struck, {len(deaths)} roles ended "
                   f"by them; {way.post.report()}", flush=True)
-            self.assertEqual([text for text in deaths if "signal" in text], [])
             self.assertGreater(struck, len(cases) // 3)
             self.assertGreater(len(way.post.counted), len(cases))
 
@@ -145,6 +146,8 @@ class NthCall(unittest.TestCase):
                          "the queue to empty or the fault to strike")
             struck = way.page.acted(rule) > 0
             way.heal()
+            if "signal" in "".join(way.deaths()):
+                raise Trouble("a role was ended by a signal: it may end, not crash")
         except (Trouble, OSError) as trouble:
             raise Trouble(f"{role} {call} {n} {error}: {trouble}\n"
                           + way.instance.said()[-3000:]) from trouble
