@@ -41,6 +41,7 @@ void batch_finish(struct batch *b)
     buf_finish(&b->frame);
     buf_finish(&b->states);
     free(b->ended);
+    free(b->moves);
 }
 
 static void batch_reset(struct batch *b)
@@ -50,7 +51,7 @@ static void batch_reset(struct batch *b)
     buf_clear(&b->states);
     b->letter_records = b->state_records = 0;
     b->states_done = b->states_framed = 0;
-    b->ended_count = 0;
+    b->ended_count = b->move_count = 0;
     b->aborting = b->refused = false;
     b->ok = false;
 }
@@ -64,7 +65,7 @@ static bool batch_empty(const struct batch *b)
 
 // All letters of the segment are at their end (their final states are durable: `live` falls only
 // then), and nobody reads it.
-static bool segment_unused(const struct spool *s, const struct segment *seg)
+bool segment_unused(const struct spool *s, const struct segment *seg)
 {
     bool flies = s->flying && s->flying->segment == seg;
     return seg != s->current && !seg->live && !seg->readers && !flies;
@@ -201,25 +202,19 @@ static void retire_done(struct os_job *job)
         os_close(&seg->fd);
         free(seg);
         s->segment_count--;
+        compact(s); // perhaps another one
     }
     free(r);
 }
 
-// A segment in which a sync failed is not written again. It must not keep all others from being
-// used again either: when it is the oldest and its letters are at their end its file goes. Until
-// that is durable it stays the oldest, so that the states behind it last as long as it does.
-static void retire_suspect(struct spool *s)
+// Until that is durable it stays the oldest, so that the states behind it last as long as it does.
+void segment_retire(struct spool *s, struct segment *seg)
 {
-    if (s->retiring || list_empty(&s->segments))
-        return;
-    struct segment *seg = CONTAINER_OF(s->segments.next, struct segment, link);
-    if (!seg->suspect || !segment_unused(s, seg))
-        return;
     struct retire_job *r = calloc(1, sizeof *r);
-    must(r != NULL);
+    must(r != NULL && !s->retiring);
     *r = (struct retire_job){
         .job = {.work = retire_work, .done = retire_done}, .spool = s, .segment = seg};
-    s->retiring = true;
+    s->retiring = seg->suspect = true; // not to be used again meanwhile
     os_workers_submit(s->helpers, &r->job);
 }
 
@@ -256,7 +251,7 @@ static void letters_durable(struct batch *b)
         letter->offset += (uint32_t)b->offset;
         letter->durable = true;
         list_append(&b->segment->letters, at);
-        b->segment->live++;
+        spool_count_live(b->spool, letter, true);
     }
 }
 
@@ -307,9 +302,10 @@ static void put_abort(struct buf *out, const struct segment *seg, uint64_t good_
 static void finish_batch(struct spool *s, struct batch *b)
 {
     s->flying = NULL;
+    compact_done(s, b);
     for (size_t i = 0; i < b->ended_count; i++) {
         struct spool_letter *letter = b->ended[i];
-        letter->segment->live--;
+        spool_count_live(s, letter, false);
         s->live_letters--;
         if (letter->large)
             spool_remove_body(s, &letter->id);
@@ -319,7 +315,7 @@ static void finish_batch(struct spool *s, struct batch *b)
     tell_waiters(b, true, true);
     batch_reset(b);
     want_spare(s);
-    retire_suspect(s);
+    compact(s);
     if (!batch_empty(s->gathering))
         loop_at_turn_end(s->loop, &s->hook);
 }
@@ -396,10 +392,12 @@ static void commit_done(struct os_job *job)
     s->full = false;
     s->commits++;
     s->committed_bytes += b->frame.len;
-    if (b->aborting)
+    if (b->aborting) {
         letters_gone(b);
-    else
+    } else {
         letters_durable(b);
+        compact_arrived(s, b);
+    }
     b->aborting = false;
     b->letter_records = 0;
     b->states_done = b->states_framed;
@@ -495,6 +493,6 @@ bool spool_begin(struct spool *s, struct loop *loop, struct err *err)
         !os_workers_open(&s->helpers, loop, "spool", 1, err))
         return false;
     want_spare(s);
-    retire_suspect(s);
+    compact(s);
     return true;
 }

@@ -160,7 +160,7 @@ static bool recover_letter(struct recovery *r, const struct segment_frame *frame
     for (uint32_t i = 0; i < recipients; i++)
         letter->recipients[i].next_s = r->now_s; // not the time in the id: clocks are set back
     list_append(&r->segment->letters, &letter->link);
-    r->segment->live++;
+    spool_count_live(s, letter, true);
     s->live_letters++;
     s->live_recipients += recipients;
     map_put(&s->letters, spool_hash(s, &id), letter);
@@ -194,7 +194,7 @@ static bool recover_state(struct recovery *r, const struct segment_record *recor
         return true;
     s->live_recipients--;
     if (--letter->pending == 0) {
-        letter->segment->live--;
+        spool_count_live(s, letter, false);
         s->live_letters--;
     }
     return true;
@@ -218,7 +218,7 @@ static bool recover_abort(struct recovery *r, const struct segment_record *recor
             if (letter->offset < good_end)
                 continue;
             if (letter->pending) {
-                seg->live--;
+                spool_count_live(r->spool, letter, false);
                 r->spool->live_letters--;
                 r->spool->live_recipients -= letter->pending;
             }

@@ -368,25 +368,46 @@ static void push_ended(struct batch *b, struct spool_letter *letter)
     b->ended[b->ended_count++] = letter;
 }
 
+void spool_count_live(struct spool *s, struct spool_letter *letter, bool live)
+{
+    uint64_t size = SEGMENT_RECORD_HEADER + LETTER_FIXED + letter->envelope_size;
+    if (!letter->large)
+        size += letter->body_size;
+    if (live) {
+        letter->segment->live++;
+        s->live_bytes += size;
+    } else {
+        letter->segment->live--;
+        s->live_bytes -= size;
+    }
+}
+
+void spool_put_state(struct buf *out, const struct spool_letter *letter, uint32_t recipient,
+                     struct str reason)
+{
+    const struct spool_recipient *r = &letter->recipients[recipient];
+    struct buf data;
+    buf_init(&data, STATE_FIXED + REASON_MAX);
+    buf_put(&data, str_from(letter->id.bytes, sizeof letter->id.bytes));
+    buf_put_u32(&data, recipient);
+    buf_put_byte(&data, (char)r->state);
+    buf_put_u16(&data, r->attempts);
+    buf_put_u32(&data, r->next_s);
+    buf_put(&data, str_sub(reason, 0, REASON_MAX));
+    segment_put_record(out, RECORD_STATE, 0, buf_str(&data));
+    buf_finish(&data);
+}
+
 void spool_set_state(struct spool *s, struct spool_letter *letter, uint32_t recipient,
                      enum spool_state state, uint32_t next_s, struct str reason)
 {
     struct batch *b = s->gathering;
     struct spool_recipient *r = &letter->recipients[recipient];
-    struct buf data;
     must(letter->durable && recipient < letter->recipient_count && r->state < SPOOL_DELIVERED);
     r->state = (uint8_t)state;
     r->next_s = next_s;
     r->reason = spool_keep_reason(s, reason);
-    buf_init(&data, STATE_FIXED + REASON_MAX);
-    buf_put(&data, str_from(letter->id.bytes, sizeof letter->id.bytes));
-    buf_put_u32(&data, recipient);
-    buf_put_byte(&data, (char)state);
-    buf_put_u16(&data, r->attempts);
-    buf_put_u32(&data, next_s);
-    buf_put(&data, str_sub(reason, 0, REASON_MAX));
-    segment_put_record(&b->states, RECORD_STATE, 0, buf_str(&data));
-    buf_finish(&data);
+    spool_put_state(&b->states, letter, recipient, reason);
     must(buf_ok(&b->states));
     b->state_records++;
     if (state >= SPOOL_DELIVERED) {
@@ -403,13 +424,16 @@ void spool_set_state(struct spool *s, struct spool_letter *letter, uint32_t reci
 void spool_hold(struct spool_letter *letter)
 {
     letter->segment->readers++;
+    letter->holders++;
+    must(letter->holders != 0);
 }
 
 void spool_let_go(struct spool *s, struct spool_letter *letter)
 {
     (void)s;
-    must(letter->segment->readers > 0);
+    must(letter->segment->readers > 0 && letter->holders > 0);
     letter->segment->readers--;
+    letter->holders--;
 }
 
 static bool read_part(int fd, uint64_t offset, uint64_t size, uint32_t crc, struct buf *out,
@@ -555,7 +579,9 @@ void spool_count(const struct spool *s, struct spool_counts *counts)
                                     .segments = s->segment_count,
                                     .free_segments = s->free_count,
                                     .commits = s->commits,
-                                    .committed_bytes = s->committed_bytes};
+                                    .committed_bytes = s->committed_bytes,
+                                    .live_bytes = s->live_bytes,
+                                    .moved = s->moved};
 }
 
 bool spool_has_space(struct spool *s, uint64_t reserve)

@@ -50,6 +50,8 @@ struct spool_letter {
     uint32_t pending;   // recipients not yet at their end
     bool durable;       // its batch is on disk
     bool large;         // the body is the file body/ID
+    bool immovable;     // its record cannot be read: it stays where it is
+    uint16_t holders;   // jobs that read it now: it is not moved meanwhile
     struct timer timer; // the owner's: next attempt
     struct link due;    // the owner's
     void *owner;
@@ -155,6 +157,8 @@ struct spool_counts {
     uint64_t letters;    // with a pending recipient
     uint64_t recipients; // pending
     uint64_t segments, free_segments;
+    uint64_t live_bytes; // of the records of letters with a pending recipient
+    uint64_t moved;      // letters that were copied forward
     uint64_t commits, committed_bytes;
 };
 void spool_count(const struct spool *spool, struct spool_counts *counts);

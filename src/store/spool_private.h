@@ -23,9 +23,19 @@ enum {
     BATCH_LETTERS_MAX = 4 * 1024 * 1024,
     FRAME_MAX = SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX + 4 * 1024 * 1024, // with states
     STATES_GATHERED_MAX = 256 * 1024 * 1024, // about a million, in several frames
-    SEGMENTS_KEPT = 4,                       // at least so many before one is used again
+    SEGMENTS_KEPT = 3,                       // more than so many before one is used again
+    SEGMENTS_SURPLUS = 4,                    // beyond twice what lives: docs/spool.md, promise 7
+    MOVE_LETTERS = 64,                       // copied forward at one time
+    MOVE_BYTES = 1024 * 1024,
     REASON_MAX = 200,
     REASONS_MAX = 4096, // distinct ones; a new one beyond is not remembered
+};
+
+// A letter's copy further on in the log; the letter moves there when all of the batch is durable.
+struct move {
+    struct spool_letter *letter;
+    struct segment *segment; // NULL until the frame is durable
+    uint32_t offset;
 };
 
 // What gathers, or is on its way to the disk.
@@ -40,6 +50,8 @@ struct batch {
     struct link waiters;
     struct spool_letter **ended; // letters whose last state is in this batch
     size_t ended_count, ended_cap;
+    struct move *moves;
+    size_t move_count, move_cap;
     struct segment *segment;
     uint64_t offset; // of the frame
     uint64_t number;
@@ -69,12 +81,13 @@ struct spool {
     struct batch *flying; // NULL = none
     struct str reasons[REASONS_MAX];
     size_t reason_count;
-    bool making_spare, retiring;
+    bool making_spare, retiring, moving;
     bool full; // no segment can be made: no letter is taken
     bool closing;
     struct timer again;
     uint64_t live_letters, live_recipients;
-    uint64_t commits, committed_bytes;
+    uint64_t live_bytes; // of the records of live letters
+    uint64_t commits, committed_bytes, moved;
 };
 
 uint64_t spool_hash(const struct spool *s, const struct mail_id *id);
@@ -85,7 +98,21 @@ void spool_forget_letter(struct spool *s, struct spool_letter *letter);
 void spool_put_letter_head(struct buf *out, const struct spool_letter *letter);
 uint16_t spool_keep_reason(struct spool *s, struct str reason);
 
+void spool_put_state(struct buf *out, const struct spool_letter *letter, uint32_t recipient,
+                     struct str reason);
+// The letter's record counts as live in its segment, or does not any more.
+void spool_count_live(struct spool *s, struct spool_letter *letter, bool live);
+
+// compact.c
+void compact(struct spool *s); // after each batch: keeps the log within its bound
+// The letters of the batch's moves are where their copies are; or stay, when the batch was refused.
+void compact_arrived(struct spool *s, struct batch *b);
+void compact_done(struct spool *s, struct batch *b);
+
 // commit.c
+bool segment_unused(const struct spool *s, const struct segment *seg);
+// Takes the oldest segment, which must be unused, from the log: its file goes.
+void segment_retire(struct spool *s, struct segment *seg);
 void batch_init(struct spool *s, struct batch *b);
 void batch_finish(struct batch *b);
 void batch_added(struct spool *s);        // something was added: commit at the end of the turn
