@@ -1,10 +1,11 @@
 // The postman: delivers what the queue hands it into Maildirs, a batch at a time (design: batch
-// delivery). For each letter tmp/NAME is written; one sync for all; link into new; one sync for all;
-// then the queue is told. When the queue has committed "done" it says forget, and tmp/NAME goes: until
-// then its link count is the witness that the letter was delivered, wherever its owner has moved it.
+// delivery). For each letter tmp/NAME is written; one sync for all; link into new; one sync for
+// all; then the queue is told. When the queue has committed "done" it says forget, and tmp/NAME
+// goes: until then its link count is the witness that the letter was delivered, wherever its owner
+// has moved it.
 //
-// It works in its loop's thread: it serves nobody but the queue, and the queue expects it to wait for
-// the disk.
+// It works in its loop's thread: it serves nobody but the queue, and the queue expects it to wait
+// for the disk.
 #include "roles/role.h"
 
 #include "base/limits.h"
@@ -283,7 +284,7 @@ static void on_deliver(struct ipc_channel *channel, struct msg *m, void *owner)
                     &err)) {
         log_line(LOG_ERROR, "%s", err.text);
         free_batch(batch);
-        ipc_break(channel, "it handed over a window that cannot be read");
+        ipc_send(channel, &reply); // no results: all of them are tried again later
         return;
     }
     struct delivery *deliveries = calloc(view.count + 1, sizeof *deliveries);
