@@ -85,8 +85,8 @@ struct ipc_handlers {
     // during the call only; a descriptor is the handler's (set the field to -1 to keep it, else it
     // is closed).
     void (*on[MSG_COUNT])(struct ipc_channel *channel, struct msg *m, void *owner);
-    // The peer is gone, or broke the rules (why, for the log). Afterwards each request that waits is
-    // told by `lost`, then the channel is freed.
+    // The peer is gone, or broke the rules (why, for the log). Afterwards each request that waits
+    // is told by `lost`, then the channel is freed.
     void (*closed)(struct ipc_channel *channel, const char *why);
     void (*lost)(struct ipc_channel *channel, enum ipc_type request, void *owner);
 };
@@ -105,12 +105,14 @@ uint32_t ipc_instance(const struct ipc_channel *channel);
 // Sends at the end of the turn, all messages of the turn in one write. Descriptors stay the
 // caller's (they are duplicated at once).
 void ipc_send(struct ipc_channel *channel, const struct msg *m);
-// A request: takes a free slot and remembers owner; false when no credit is left (wait for a reply).
+// A request: takes a free slot and remembers owner; false when no credit is left (wait for a
+// reply).
 MUST_USE bool ipc_request(struct ipc_channel *channel, struct msg *m, void *owner);
 unsigned ipc_credits(const struct ipc_channel *channel, enum ipc_type request);
 // The owner of a request that waits is going away: its reply will come with owner NULL.
 void ipc_forget(struct ipc_channel *channel, enum ipc_type request, void *owner);
-// Ends the channel as if the peer had broken the rules: `closed` and `lost` run at the end of the turn.
+// Ends the channel as if the peer had broken the rules: `closed` and `lost` run at the end of the
+// turn.
 void ipc_break(struct ipc_channel *channel, const char *why);
 
 #endif

@@ -1,6 +1,6 @@
-// The role directory: says where mail for an address goes. It asks its database anew in each turn of
-// its loop, so what `posthouse user add` wrote is true from the next question on; the questions that
-// came together share one snapshot, and one locking of the database.
+// The role directory: says where mail for an address goes. It asks its database anew in each turn
+// of its loop, so what `posthouse user add` wrote is true from the next question on; the questions
+// that came together share one snapshot, and one locking of the database.
 //
 // It never makes up an answer: what cannot be known is LOOKUP_TROUBLE, which becomes 4yz or another
 // attempt, never a refusal. Where the database is of no use any more the process ends (no file can

@@ -76,6 +76,10 @@ static void new_attempt(struct queue *q, struct spool_letter *letter, uint32_t r
 static void end_attempt(struct queue *q, struct attempt *a)
 {
     a->letter->recipients[a->recipient].busy = 0;
+    if (a->letter->pending == 0) { // its memory goes with its segment: nothing may point to it
+        loop_cancel_timer(q->role->loop, &a->letter->timer);
+        list_remove(&a->letter->due);
+    }
     list_remove(&a->link);
     q->attempts--;
     free((void *)(uintptr_t)a->mailbox.ptr);
@@ -114,8 +118,7 @@ static void hold(struct queue *q, struct attempt *a, struct str reason)
     end_attempt(q, a);
 }
 
-void queue_letter_durable(struct queue *q, struct spool_letter *letter,
-                          const struct str *addresses)
+void queue_letter_durable(struct queue *q, struct spool_letter *letter, const struct str *addresses)
 {
     letter->owner = q;
     if (q->attempts + letter->recipient_count > ATTEMPTS_MAX) {
@@ -198,9 +201,8 @@ static void fetch(struct queue *q, struct spool_letter *letter)
 {
     struct fetch *f = calloc(1, sizeof *f);
     must(f != NULL);
-    *f = (struct fetch){.job = {.work = fetch_work, .done = fetch_done},
-                        .queue = q,
-                        .letter = letter};
+    *f = (struct fetch){
+        .job = {.work = fetch_work, .done = fetch_done}, .queue = q, .letter = letter};
     arena_init(&f->arena, 4 * (size_t)LIMIT_envelope);
     spool_hold(letter);
     os_workers_submit(q->readers, &f->job);
@@ -424,10 +426,8 @@ static void log_delivered(const struct attempt *a)
 {
     char id[MAIL_ID_TEXT + 1];
     id_text(a, id);
-    log_event(&(struct log_event){.name = EVENT_delivered,
-                                  .id = str_of(id),
-                                  .to = a->address,
-                                  .size = a->letter->body_size});
+    log_event(&(struct log_event){
+        .name = EVENT_delivered, .id = str_of(id), .to = a->address, .size = a->letter->body_size});
 }
 
 // results: for each delivery u8 outcome (0 delivered, 1 try later), u16 length, text.

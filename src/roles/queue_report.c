@@ -93,10 +93,14 @@ static void put_status(struct queue *q, struct buf *out)
         const char *name;
         uint64_t value;
     } rows[] = {
-        {"letters", c.letters},           {"recipients", c.recipients},
-        {"attempts", q->attempts},        {"delivered", q->delivered},
-        {"deferred", q->deferred},        {"segments", c.segments},
-        {"free_segments", c.free_segments}, {"commits", c.commits},
+        {"letters", c.letters},
+        {"recipients", c.recipients},
+        {"attempts", q->attempts},
+        {"delivered", q->delivered},
+        {"deferred", q->deferred},
+        {"segments", c.segments},
+        {"free_segments", c.free_segments},
+        {"commits", c.commits},
         {"committed_bytes", c.committed_bytes},
     };
     json_begin(&j, out);
@@ -120,7 +124,7 @@ bool queue_ask(struct role *role, struct str what, struct str argument, struct b
     } else if (str_eq(what, STR("count"))) {
         struct spool_counts c;
         spool_count(q->spool, &c);
-        buf_putf(out, "%llu\n", (unsigned long long)c.letters);
+        buf_putf(out, "%llu\n", (unsigned long long)c.recipients);
     } else if (str_eq(what, STR("status"))) {
         put_status(q, out);
     } else {

@@ -90,18 +90,19 @@ static bool put_envelope(struct session *s, struct letter *letter)
     }
     buf_init(&ip, 64);
     buf_init(&bytes, LIMIT_envelope);
-    const struct envelope envelope = {
-        .id = letter->id,
-        .arrived_ms = mail_id_ms(&letter->id),
-        .flags = (smtp->utf8 ? ENVELOPE_UTF8 : 0) | (smtp->body_8bit ? ENVELOPE_8BITMIME : 0),
-        .reverse_path = smtp->reverse_path,
-        .client = peer_ip(s, &ip),
-        .helo = buf_str(&smtp->helo),
-        .session = str_of(s->id),
-        .recipients = recipients,
-        .recipient_count = count};
+    const struct envelope envelope = {.id = letter->id,
+                                      .arrived_ms = mail_id_ms(&letter->id),
+                                      .flags = (smtp->utf8 ? ENVELOPE_UTF8 : 0) |
+                                               (smtp->body_8bit ? ENVELOPE_8BITMIME : 0),
+                                      .reverse_path = smtp->reverse_path,
+                                      .client = peer_ip(s, &ip),
+                                      .helo = buf_str(&smtp->helo),
+                                      .session = str_of(s->id),
+                                      .recipients = recipients,
+                                      .recipient_count = count};
     envelope_put(&bytes, &envelope);
-    bool ok = buf_ok(&bytes) && chain_append(&s->receiver->arena, &letter->envelope, buf_str(&bytes));
+    bool ok =
+        buf_ok(&bytes) && chain_append(&s->receiver->arena, &letter->envelope, buf_str(&bytes));
     free(recipients);
     buf_finish(&ip);
     buf_finish(&bytes);
@@ -163,10 +164,8 @@ void letter_on_committed(struct ipc_channel *channel, struct msg *m, void *owner
     struct role *role = ipc_context(channel);
     struct letter *letter = owner;
     struct session *s = letter->session;
-    if (s) {
-        s->letter = NULL;
+    if (s)
         session_committed(s, reply_of(&m->committed));
-    }
     letter_drop(role->state, letter);
     letter_resubmit(role->state);
 }

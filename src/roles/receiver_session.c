@@ -1,33 +1,33 @@
 // One client: the events of the SMTP engine, answered with what directory and queue say.
 #include "roles/receiver.h"
 
-#include "base/base32.h"
 #include "base/limits.h"
 #include "ipc/verdicts.h"
 #include "mail/received.h"
 #include "os/file.h"
-#include "os/random.h"
 
-static void put_session_id(struct session *s)
-{
-    unsigned char random[(SESSION_ID_TEXT * 5 + 7) / 8];
-    struct buf text;
-    buf_init(&text, 32);
-    os_random(random, sizeof random);
-    base32_put(&text, str_from(random, sizeof random));
-    memcpy(s->id, text.ptr + text.len - SESSION_ID_TEXT, SESSION_ID_TEXT);
-    s->id[SESSION_ID_TEXT] = '\0';
-    buf_finish(&text);
-}
+enum { DRAIN_SILENCE_MS = 200 };
 
 // ---- the log
+
+// Of the details that replies tell, only the id of a queued letter is known here.
+static void put_reply_text(struct buf *out, enum smtp_reply reply, struct str id)
+{
+    struct str text = str_of(smtp_reply_text(reply));
+    size_t at = str_find(text, STR("%s"));
+    buf_put(out, str_sub(text, 0, at));
+    if (at < text.len)
+        buf_put(out, reply == SMTP_REPLY_queued ? id : STR("..."));
+    buf_put(out, str_skip(text, at + 2));
+}
 
 static void log_session(struct session *s, enum log_event_name name, const struct address *to,
                         enum smtp_reply reply, const char *rule)
 {
-    struct buf ip, from, recipient;
+    struct buf ip, from, recipient, text;
     char id[MAIL_ID_TEXT + 1] = "";
     buf_init(&ip, 64);
+    buf_init(&text, LIMIT_reply_line);
     buf_init(&from, 4 * LIMIT_address);
     buf_init(&recipient, 4 * LIMIT_address);
     net_put_ip(&ip, &s->peer);
@@ -46,12 +46,14 @@ static void log_session(struct session *s, enum log_event_name name, const struc
                               .to = buf_str(&recipient),
                               .rule = str_of(rule)};
     if (reply != SMTP_REPLY_COUNT) {
+        put_reply_text(&text, reply, str_of(id));
         event.code = smtp_reply_code(reply);
-        event.text = str_of(smtp_reply_text(reply));
+        event.text = buf_str(&text);
     }
     if (s->letter)
         event.size = s->letter->body.size;
     log_event(&event);
+    buf_finish(&text);
     buf_finish(&ip);
     buf_finish(&from);
     buf_finish(&recipient);
@@ -68,6 +70,8 @@ static void wait_for_answer(struct session *s)
 static void answer(struct session *s, enum smtp_reply reply, struct str detail)
 {
     loop_cancel_timer(s->receiver->role->loop, &s->patience);
+    if (s->pump.finishing) // 421 was said meanwhile: nothing waits for this any more
+        return;
     smtp_server_answer(&s->smtp, reply, detail);
     pump_flush(&s->pump);
     pump_resume(&s->pump);
@@ -199,19 +203,18 @@ static void on_end(struct session *s)
     drop_letter(s);
 }
 
+// The letter is its caller's to free: memory that the queue may read is not the session's any more.
 void session_committed(struct session *s, enum smtp_reply reply)
 {
+    bool queued = reply == SMTP_REPLY_queued;
     char id[MAIL_ID_TEXT + 1];
     const struct address *only = NULL;
     mail_id_text(&s->smtp.id, id);
     if (s->smtp.recipient_count == 1)
         only = &CONTAINER_OF(s->smtp.recipients.next, struct smtp_recipient, link)->address;
-    if (reply != SMTP_REPLY_queued) {
-        refuse(s, reply, "queue");
-        return;
-    }
-    log_session(s, EVENT_accepted, only, reply, "");
-    answer(s, reply, str_of(id));
+    log_session(s, queued ? EVENT_accepted : EVENT_refused, only, reply, queued ? "" : "queue");
+    s->letter = NULL;
+    answer(s, reply, queued ? str_of(id) : STR(""));
 }
 
 // ---- the engine's events
@@ -257,6 +260,7 @@ static size_t input(struct pump *pump, struct str bytes)
     struct session *s = CONTAINER_OF(pump, struct session, pump);
     struct smtp_event event;
     size_t taken = 0;
+    s->heard_ms = loop_now(s->receiver->role->loop);
     for (;;) {
         if (!s->smtp.has_id && !s->smtp.id_drawn)
             s->smtp.id_drawn = receiver_take_id(s->receiver, &s->smtp.id);
@@ -308,8 +312,7 @@ static void ended(struct pump *pump, enum pump_end end)
     free(s);
 }
 
-static const struct pump_ops pump_callbacks = {
-    .input = input, .drained = drained, .ended = ended};
+static const struct pump_ops pump_callbacks = {.input = input, .drained = drained, .ended = ended};
 
 void session_start(struct receiver *r, int fd, const struct net_address *peer,
                    const char *forbidden)
@@ -320,8 +323,9 @@ void session_start(struct receiver *r, int fd, const struct net_address *peer,
     must(s != NULL);
     s->receiver = r;
     s->peer = *peer;
+    s->heard_ms = loop_now(r->role->loop);
     s->patience.fire = out_of_patience;
-    put_session_id(s);
+    session_id(s->id);
     smtp_server_init(&s->smtp, &r->smtp);
     smtp_server_greet(&s->smtp, greeting);
     list_append(&r->sessions, &s->link);
@@ -342,10 +346,17 @@ void session_start(struct receiver *r, int fd, const struct net_address *peer,
     }
 }
 
-// At a drain: sessions between two letters end now, others when their letter is answered.
-void session_shut_down(struct session *s)
+// At a drain: sessions between two letters end when they are silent, so that nobody who has just
+// come is turned away by a reload; in the second half of the time they end as soon as they can; at
+// the last call all do that wait for no commit.
+void session_shut_down(struct session *s, bool last_call)
 {
-    if (s->pump.finishing || !smtp_server_idle(&s->smtp) || s->letter)
+    struct receiver *r = s->receiver;
+    uint64_t now = loop_now(r->role->loop);
+    bool with_queue = s->letter && timer_is_set(&s->patience);
+    bool quiet = smtp_server_idle(&s->smtp) && !s->letter;
+    bool silent = now >= r->drain_hurry_ms || now - s->heard_ms >= DRAIN_SILENCE_MS;
+    if (s->pump.finishing || with_queue || !((quiet && silent) || last_call))
         return;
     smtp_server_abort(&s->smtp, SMTP_REPLY_shutting_down);
     pump_finish_output(&s->pump);

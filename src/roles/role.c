@@ -16,7 +16,8 @@ static const struct row {
     unsigned calls;
     uint64_t max_files, max_memory;
 } rows[IPC_ROLES] = {
-#define JAIL(role, calls, max_files, max_memory) [IPC_##role] = {(calls), (max_files), (max_memory)},
+#define JAIL(role, calls, max_files, max_memory)                                                   \
+    [IPC_##role] = {(calls), (max_files), (max_memory)},
 #include "roles/jails.def"
 #undef JAIL
 };
@@ -32,7 +33,7 @@ struct skeleton {
     struct ipc_channel *control;
     struct ipc_handlers control_handlers;
     struct ipc_handlers peer_handlers; // the role's, with our `closed` in front
-    struct link peers[IPC_ROLES]; // of struct peer_link
+    struct link peers[IPC_ROLES];      // of struct peer_link
     struct jail_path paths[PATHS_MAX];
     size_t path_count;
     struct jail_probe probe;
@@ -217,6 +218,10 @@ static void peer_closed(struct ipc_channel *channel, const char *why)
     log_line(LOG_DEBUG, "channel to %s %u: %s", ipc_role_name(peer), ipc_instance(channel), why);
     if (s->role.ops->handlers && s->role.ops->handlers->closed)
         s->role.ops->handlers->closed(channel, why);
+    struct msg parted = {.type = MSG_parted};
+    parted.parted.role = peer;
+    parted.parted.instance = ipc_instance(channel);
+    ipc_send(s->control, &parted);
 }
 
 static void on_listener(struct ipc_channel *channel, struct msg *m, void *owner)
@@ -278,7 +283,8 @@ static void answer_ended(struct pump *pump, enum pump_end end)
 
 static const struct pump_ops answer_ops = {.input = answer_input, .ended = answer_ended};
 
-// Questions that every role answers, in builds with the fault seam: its walls are tried from inside.
+// Questions that every role answers, in builds with the fault seam: its walls are tried from
+// inside.
 static bool ask_common(const struct skeleton *s, struct str what, struct str argument,
                        struct buf *out, bool *ok)
 {
@@ -348,15 +354,14 @@ int role_main(const struct role_ops *ops, int argc, char **argv)
     if (!loop_open(&s->role.loop, &err))
         role_fail(&err);
     log_start(ipc_role_name(ops->role), s->role.loop, -1);
-    s->control_handlers = (struct ipc_handlers){
-        .on = {[MSG_setup] = on_setup,
-               [MSG_events_file] = on_events_file,
-               [MSG_peer] = on_peer,
-               [MSG_listener] = on_listener,
-               [MSG_arena] = on_arena,
-               [MSG_drain] = on_drain,
-               [MSG_ask] = on_ask},
-        .closed = control_closed};
+    s->control_handlers = (struct ipc_handlers){.on = {[MSG_setup] = on_setup,
+                                                       [MSG_events_file] = on_events_file,
+                                                       [MSG_peer] = on_peer,
+                                                       [MSG_listener] = on_listener,
+                                                       [MSG_arena] = on_arena,
+                                                       [MSG_drain] = on_drain,
+                                                       [MSG_ask] = on_ask},
+                                                .closed = control_closed};
     if (ops->handlers)
         s->peer_handlers = *ops->handlers;
     s->peer_handlers.closed = peer_closed;

@@ -1,5 +1,5 @@
-// The supervisor: opens the sockets, starts and restarts the roles, wires their channels. It holds no
-// mail and reads no byte from the network.
+// The supervisor: opens the sockets, starts and restarts the roles, wires their channels. It holds
+// no mail and reads no byte from the network.
 #include "roles/supervisor.h"
 
 #include <errno.h>
@@ -163,8 +163,9 @@ static bool open_directories(struct supervisor *s, struct err *err)
 {
     const struct conf *c = s->conf;
     struct str mail_user = c->mail_user.len ? c->mail_user : c->run_as;
-    return make_directory(c->spool_dir, c->run_as, err) &&
-           make_directory(c->state_dir, c->run_as, err) &&
+    // The state first: the others may stand below it.
+    return make_directory(c->state_dir, c->run_as, err) &&
+           make_directory(c->spool_dir, c->run_as, err) &&
            make_directory(c->log_dir, c->run_as, err) &&
            make_directory(c->mail_dir, mail_user, err) && open_events(s, err);
 }
@@ -355,15 +356,35 @@ static bool arguments(int argc, char **argv, struct str *conf)
     return true;
 }
 
+// The signals stay blocked: a second SIGTERM must not make a clean end look like another.
+static void finish(struct supervisor *s)
+{
+    control_close(s);
+    children_finish(s);
+    while (!list_empty(&s->listeners))
+        close_listening(CONTAINER_OF(s->listeners.next, struct listening, link));
+    os_close(&s->events);
+    os_close(&s->state_lock);
+    buf_finish(&s->libexec);
+    arena_finish(&s->conf_arenas[0]);
+    arena_finish(&s->conf_arenas[1]);
+    log_flush();
+    log_start("supervisor", NULL, -1); // without the loop
+    loop_close(&s->loop);
+    free(s);
+}
+
 int main(int argc, char **argv)
 {
     struct supervisor *s = calloc(1, sizeof *s);
     struct err err;
+    int status = 0;
     must(s != NULL);
     fault_start("supervisor");
     os_clock_start();
     if (!arguments(argc, argv, &s->conf_path)) {
-        fprintf(stderr, "usage: supervisor -c FILE (started by `posthouse serve`)\n");
+        int rc = os_write_all(2, STR("usage: supervisor -c FILE (started by `posthouse serve`)\n"));
+        (void)rc;
         return 64; // EX_USAGE
     }
     if (!loop_open(&s->loop, &err))
@@ -372,19 +393,21 @@ int main(int argc, char **argv)
     list_init(&s->posts);
     list_init(&s->children);
     list_init(&s->listeners);
+    list_init(&s->partings);
     list_init(&s->clients);
     buf_init(&s->libexec, PATH_ROOM);
-    s->events = s->state_lock = -1;
+    s->events = s->state_lock = s->control.fd = -1;
     s->next_instance = 1;
     s->signals.got = got_signal;
     if (!begin(s, &err)) {
         log_line(LOG_ERROR, "%s", err.text);
-        return EXIT_CONFIG;
+        status = EXIT_CONFIG;
+    } else {
+        start_roles(s);
+        if (!loop_run(s->loop, &err))
+            log_line(LOG_ERROR, "%s", err.text);
+        status = s->failed ? 1 : 0;
     }
-    start_roles(s);
-    if (!loop_run(s->loop, &err))
-        log_line(LOG_ERROR, "%s", err.text);
-    control_close(s);
-    log_flush();
-    return s->failed ? 1 : 0;
+    finish(s);
+    return status;
 }

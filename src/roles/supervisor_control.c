@@ -1,6 +1,6 @@
-// The control socket, state/control: `posthouse stop`, `status`, `reload`, `queue ...`. A request is
-// one line, WHAT and an ARGUMENT behind the first space. The answer: "ok", or "no" and why, on the
-// first line; then the body until the end of the stream. Questions for a role are handed to it
+// The control socket, state/control: `posthouse stop`, `status`, `reload`, `queue ...`. A request
+// is one line, WHAT and an ARGUMENT behind the first space. The answer: "ok", or "no" and why, on
+// the first line; then the body until the end of the stream. Questions for a role are handed to it
 // together with the connection.
 #include "roles/supervisor.h"
 
@@ -231,6 +231,14 @@ bool control_open(struct supervisor *s, struct err *err)
 
 void control_close(struct supervisor *s)
 {
+    LIST_EACH(&s->clients, at, after)
+    {
+        ended(&CONTAINER_OF(at, struct client, link)->pump, PUMP_DONE);
+    }
+    if (s->control.fd < 0) // not ours: another instance may run
+        return;
+    loop_remove(s->loop, &s->control);
+    os_close(&s->control.fd);
     int dir = open_state(s);
     if (dir >= 0) {
         int rc = os_unlink(dir, "control");

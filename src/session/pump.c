@@ -14,8 +14,8 @@ static void set_timer(struct pump *p)
     loop_set_timer(p->loop, &p->timer, p->timeout_ms);
 }
 
-// While the engine waits for an answer a client mostly waits too: reading stays asked for until bytes
-// do come meanwhile, which saves two system calls an answer.
+// While the engine waits for an answer a client mostly waits too: reading stays asked for until
+// bytes do come meanwhile, which saves two system calls an answer.
 static void ask_events(struct pump *p)
 {
     unsigned events = p->out->len ? LOOP_WRITE : 0;

@@ -5,7 +5,8 @@
 //    process has the database open, and the last one to close it removes them: so never while the
 //    role lives.
 // 2. Sorting goes to memory, not to temporary files.
-// 3. A read transaction is as short as one query (or one turn of a role's loop), so the next query sees what was committed since,
+// 3. A read transaction is as short as one query (or one turn of a role's loop), so the next query
+// sees what was committed since,
 //    and the writer's checkpoints are not held up.
 //
 // The reader opens the database read-only: a role that was broken into cannot change it.

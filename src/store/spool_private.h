@@ -9,9 +9,9 @@
 enum record_kind {
     RECORD_LETTER = 1, // id envelope_size envelope_crc body_size body_crc scan_flags recipients,
                        // then the envelope, then the body (not with RECORD_LARGE)
-    RECORD_STATE = 2, // id recipient state attempts next_s reason
-    RECORD_ABORT = 3, // segment number, its use, last good offset: what stands behind was never
-                      // acknowledged
+    RECORD_STATE = 2,  // id recipient state attempts next_s reason
+    RECORD_ABORT = 3,  // segment number, its use, last good offset: what stands behind was never
+                       // acknowledged
 };
 
 enum { RECORD_LARGE = 1 }; // flag of RECORD_LETTER

@@ -1,6 +1,6 @@
-// A window: the letters of one batch on their way from the queue to the postman, in sealed anonymous
-// memory. The postman sees these letters and nothing else of the spool. Layout: the bodies, then the
-// manifest, which says for each delivery where its body stands and where it goes.
+// A window: the letters of one batch on their way from the queue to the postman, in sealed
+// anonymous memory. The postman sees these letters and nothing else of the spool. Layout: the
+// bodies, then the manifest, which says for each delivery where its body stands and where it goes.
 #ifndef STORE_WINDOW_H
 #define STORE_WINDOW_H
 
@@ -19,8 +19,8 @@ struct window_item {
     struct str header;  // what final delivery puts on top: Return-Path
 };
 
-// Writing: the caller appends each body to `bodies` (its offset is the length before), then its item;
-// at last all is sealed.
+// Writing: the caller appends each body to `bodies` (its offset is the length before), then its
+// item; at last all is sealed.
 struct window {
     int fd;
     uint64_t size;     // of all, once it is sealed

@@ -27,8 +27,8 @@ static const struct stored {
     const char *uidl;
 } stored[] = {
     {"From: bob@example.test\nSubject: lunch\n\nAt noon?\n", 52, "1700000001.ONE_1.posthouse"},
-    {"Subject: dots\n\n.\n..\nend.", 29, "1700000002.TWO_1.posthouse"},
-    {"Subject: 你好\n\n。中文\n", 32, "1700000003.THREE_1.posthouse"},
+    {"Subject: dots\n\n.\n..\nend.", 30, "1700000002.TWO_1.posthouse"},
+    {"Subject: 你好\n\n。中文\n", 30, "1700000003.THREE_1.posthouse"},
 };
 
 struct peer {

@@ -139,7 +139,8 @@ static void a_refused_mail_has_an_id(void **state)
     buf_clear(&s.out);
     s.id = (struct mail_id){.bytes = {[15] = 9}};
     s.id_drawn = true;
-    check_feed(&s, "MAIL FROM:<a@b.example> COLOUR=red\r\n", "refused 555 <MAIL FROM:<a@b.example> COLOUR=red> more ");
+    check_feed(&s, "MAIL FROM:<a@b.example> COLOUR=red\r\n",
+               "refused 555 <MAIL FROM:<a@b.example> COLOUR=red> more ");
     check_out(&s, "555 5.5.4 Unknown parameter: COLOUR=red [00000000000000000000000009]\r\n");
     assert_false(s.has_id || s.id_drawn); // the next MAIL gets another one
     smtp_server_finish(&s);

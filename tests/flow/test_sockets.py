@@ -1,0 +1,120 @@
+"""The session scripts of tests/chat once more, over sockets to a running server.
+
+A script's settings speak of the engine in memory; where a server can be brought into the same state
+(users, a maildrop, options), it is. MEMORY_ONLY names the rest.
+"""
+
+import os
+import re
+import subprocess
+import unittest
+
+from instance import BUILD, PLAIN, TESTS, Instance
+
+CHAT = next((path for path in (os.path.join(build, "tests/chat/chat") for build in (BUILD, PLAIN))
+             if os.path.exists(path)), None)
+
+# Failures that a healthy server does not have, and limits below what the configuration takes.
+MEMORY_ONLY = {
+    "early_data.chat", "early_data_refused.chat",  # where the group is cut decides
+    "max_recipients.chat", "size.chat",
+    "queue_id.chat", "refused_at_data.chat", "refused_at_end.chat", "refused_at_mail.chat",
+    "shutdown_at_end.chat",
+    "gone_letter.chat", "refused_logins.chat", "update_fails.chat",
+}
+
+# The letters of tests/chat/engine_pop3.c, as they stand on disk; of the last the server counts the
+# octets itself.
+STORED = [
+    ("1700000001.ONE_1.posthouse,S=48,W=52",
+     b"From: bob@example.test\nSubject: lunch\n\nAt noon?\n"),
+    ("1700000002.TWO_1.posthouse,S=24,W=28,N", b"Subject: dots\n\n.\n..\nend."),
+    ("1700000003.THREE_1.posthouse", "Subject: 你好\n\n。中文\n".encode()),
+]
+ALICE, CHINESE = "alice@example.test", "测试@example.test"
+
+
+class Script:
+    def __init__(self, engine, path):
+        self.engine, self.path = engine, path
+        self.name = os.path.basename(path)
+        with open(path, encoding="utf-8") as file:
+            self.text = file.read()
+        self.settings = re.findall(r"(?m)^@(\w+) (.*)$", self.text)
+
+    def plain_text(self):
+        """Without the settings, which the server has by now, and with whole addresses: a server of
+        several domains knows no plain `alice`."""
+        text = re.sub(r"(?m)^@.*$", "#", self.text)
+        return re.sub(r"(?mi)^(C: USER )alice$", rf"\g<1>{ALICE}", text)
+
+
+def scripts(engine):
+    folder = os.path.join(TESTS, "chat", engine)
+    return [Script(engine, os.path.join(folder, name)) for name in sorted(os.listdir(folder))
+            if name.endswith(".chat") and name not in MEMORY_ONLY]
+
+
+class Sockets(unittest.TestCase):
+    def play(self, instance, script):
+        port = {"smtp": instance.smtp_port, "pop3": instance.pop3_port}[script.engine]
+        path = os.path.join(instance.top, script.name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(script.plain_text())
+        done = subprocess.run([CHAT, "--engine", script.engine, "--connect",
+                               f"{instance.address}:{port}", path],
+                              capture_output=True, timeout=120)
+        out = done.stdout.decode("utf-8", "replace")
+        self.assertEqual((out[:3], done.returncode, done.stderr), ("ok ", 0, b""), out)
+
+    def test_the_list_is_current(self):
+        there = {name for engine in ("smtp", "pop3")
+                 for name in os.listdir(os.path.join(TESTS, "chat", engine))}
+        self.assertLessEqual(MEMORY_ONLY, there)
+
+    def test_smtp(self):
+        found = scripts("smtp")
+        self.assertGreater(len(found), 20)
+        users = [ALICE, "bob@example.test", "postmaster@example.test", CHINESE]
+        users += sorted({value.split()[0] for script in found for name, value in script.settings
+                         if name == "rcpt"})
+        options = {name: value for script in found for setting, text in script.settings
+                   if setting == "config" for name, value in [text.split("=")]}
+        self.assertLessEqual(set(options), {"bare_newline"})
+        for choice in ("convert", "refuse"):
+            with Instance(users=users, settings={"bare_newline": choice}) as instance:
+                for script in found:
+                    wants = ("config", "bare_newline=refuse") in script.settings
+                    if wants == (choice == "refuse"):
+                        with self.subTest(script.name):
+                            self.play(instance, script)
+                instance.settle()
+
+    def test_pop3(self):
+        found = scripts("pop3")
+        self.assertGreater(len(found), 8)
+        with Instance(users=()) as instance:
+            instance.add_user(ALICE, "secret")
+            instance.add_user(CHINESE, "密码 一二三")
+            for script in found:
+                with self.subTest(script.name):
+                    count = int(dict(script.settings).get("letters", len(STORED)))
+                    for user in (ALICE, CHINESE):
+                        self.fill(instance, user, STORED[:count])
+                    if script.name == "spaces_in_password.chat":
+                        self.change_password(instance, "two  words ")
+                    self.play(instance, script)
+                    self.change_password(instance, "secret")
+
+    def change_password(self, instance, password):
+        instance.run("user", "password", ALICE, "--password-stdin", stdin=password + "\n")
+
+    def fill(self, instance, user, letters):
+        for path in instance.names(user):
+            os.unlink(path)
+        for name, text in letters:
+            instance.plant(user, name, text)
+
+
+if __name__ == "__main__":
+    unittest.main()
