@@ -393,6 +393,7 @@ int main(int argc, char **argv)
     list_init(&s->posts);
     list_init(&s->children);
     list_init(&s->listeners);
+    list_init(&s->partings);
     list_init(&s->clients);
     buf_init(&s->libexec, PATH_ROOM);
     s->events = s->state_lock = s->control.fd = -1;
