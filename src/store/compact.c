@@ -84,7 +84,7 @@ static bool copy_letter(struct spool *s, struct spool_letter *letter, struct str
     b->letter_records++;
     for (uint32_t i = 0; i < letter->recipient_count; i++) {
         const struct spool_recipient *r = &letter->recipients[i];
-        if (r->state == SPOOL_WAITING && r->attempts == 0)
+        if (r->state == SPOOL_WAITING && r->attempts == 0 && r->reason == 0)
             continue;
         spool_put_state(&b->states, letter, i, spool_reason(s, r));
         b->state_records++;
