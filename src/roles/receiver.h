@@ -12,10 +12,10 @@
 #include "roles/receiver_arena.h"
 #include "roles/role.h"
 #include "session/admission.h"
+#include "session/doors.h"
 #include "session/pump.h"
 
 enum {
-    SESSION_ID_TEXT = 10,
     ANSWER_MS = 5000, // directory or queue silent for so long: 451 4.3.0
 };
 
@@ -39,7 +39,7 @@ struct receiver {
     bool has_arena;
     struct admission admission;
     struct link sessions;
-    struct link listeners;
+    struct doors doors;
     struct link want_id;     // sessions that wait for a lease
     struct link want_lookup; // sessions that wait for a credit
     struct link resubmit;    // letters that the queue did not answer before it died

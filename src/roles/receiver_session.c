@@ -1,26 +1,12 @@
 // One client: the events of the SMTP engine, answered with what directory and queue say.
 #include "roles/receiver.h"
 
-#include "base/base32.h"
 #include "base/limits.h"
 #include "ipc/verdicts.h"
 #include "mail/received.h"
 #include "os/file.h"
-#include "os/random.h"
 
 enum { DRAIN_SILENCE_MS = 200 };
-
-static void put_session_id(struct session *s)
-{
-    unsigned char random[(SESSION_ID_TEXT * 5 + 7) / 8];
-    struct buf text;
-    buf_init(&text, 32);
-    os_random(random, sizeof random);
-    base32_put(&text, str_from(random, sizeof random));
-    memcpy(s->id, text.ptr + text.len - SESSION_ID_TEXT, SESSION_ID_TEXT);
-    s->id[SESSION_ID_TEXT] = '\0';
-    buf_finish(&text);
-}
 
 // ---- the log
 
@@ -295,9 +281,10 @@ static size_t input(struct pump *pump, struct str bytes)
 static void drained(struct pump *pump)
 {
     struct session *s = CONTAINER_OF(pump, struct session, pump);
-    if (s->full)
-        pump_resume(pump);
-    s->full = false;
+    if (!s->full)
+        return;
+    s->full = false; // first: what was kept may fill the replies again
+    pump_resume(pump);
 }
 
 static void ended(struct pump *pump, enum pump_end end)
@@ -338,7 +325,7 @@ void session_start(struct receiver *r, int fd, const struct net_address *peer,
     s->peer = *peer;
     s->heard_ms = loop_now(r->role->loop);
     s->patience.fire = out_of_patience;
-    put_session_id(s);
+    session_id(s->id);
     smtp_server_init(&s->smtp, &r->smtp);
     smtp_server_greet(&s->smtp, greeting);
     list_append(&r->sessions, &s->link);

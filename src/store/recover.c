@@ -417,6 +417,9 @@ bool spool_recover(struct spool *s, struct err *err)
         *err = r.err;
         return false;
     }
+    // A process that was killed while it made a segment left a name that may not be on disk.
+    if (rc == 0)
+        rc = os_fsync(s->log_dir);
     if (rc < 0)
         return err_system(err, rc, "listing spool/log");
     buf_init(&r.memory, 2UL * 1024 * 1024 * 1024);

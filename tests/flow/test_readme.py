@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
 from checks import pages  # noqa: E402  (after the path is set)
-from instance import BUILD, PATIENCE, own_address
+from instance import BUILD, PATIENCE, own_address, wait_for
 
 BETWEEN = 0.1
 
@@ -81,7 +81,12 @@ class Readme(unittest.TestCase):
                                       stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                       start_new_session=True)
         self.addCleanup(self.end, server)
-        self.again(lambda: self.assertIn("posthouse: ready\n", output.read_text()))
+
+        def ready():
+            if server.poll() is not None:
+                self.fail(f"it ended:\n{output.read_text()}")
+            return "posthouse: ready\n" in output.read_text()
+        wait_for(ready, "posthouse: ready")
         return server
 
     def end(self, server):
