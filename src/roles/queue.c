@@ -60,6 +60,31 @@ static void on_arena(struct role *role, int fd, uint32_t instance)
     os_close(&fd);
 }
 
+// ---- space
+
+static void tell_space(struct role *role, struct ipc_channel *channel)
+{
+    const struct queue *q = role->state;
+    struct msg room = {.type = MSG_room};
+    room.room.space = q->has_space;
+    ipc_send(channel, &room);
+}
+
+static void look_at_space(struct timer *timer)
+{
+    struct queue *q = CONTAINER_OF(timer, struct queue, space_timer);
+    q->taken = 0;
+    bool space = spool_has_space(q->spool, q->role->conf->limits.disk_reserve);
+    if (space != q->has_space) {
+        q->has_space = space;
+        log_line(space ? LOG_INFO : LOG_ERROR,
+                 space ? "the spool has space again"
+                       : "the spool is short of space: MAIL is answered 452");
+        role_each_peer(q->role, IPC_RECEIVER, tell_space);
+    }
+    loop_set_timer(q->role->loop, timer, SPACE_EVERY_MS);
+}
+
 // ---- submissions
 
 struct submission {
@@ -198,6 +223,14 @@ static size_t take_extents(const struct arena_map *map, struct str extents, stru
     return count;
 }
 
+// Between two looks at the disk, letters may not eat up much of the reserve.
+static void count_taken(struct queue *q, uint64_t octets)
+{
+    q->taken += octets;
+    if (q->has_space && q->taken >= q->role->conf->limits.disk_reserve / 16)
+        look_at_space(&q->space_timer);
+}
+
 static void on_submit(struct ipc_channel *channel, struct msg *m, void *owner)
 {
     struct role *role = ipc_context(channel);
@@ -210,6 +243,7 @@ static void on_submit(struct ipc_channel *channel, struct msg *m, void *owner)
     must(sub != NULL);
     struct str extents = m->submit.extents;
     size_t count = 0;
+    uint64_t octets = 0;
     sub->pieces = calloc(extents.len / 8 + 1, sizeof *sub->pieces);
     must(sub->pieces != NULL);
     if (map && extents.len % 8 == 0)
@@ -232,6 +266,9 @@ static void on_submit(struct ipc_channel *channel, struct msg *m, void *owner)
                                           .envelope_size = m->submit.envelope};
     enum spool_added how =
         spool_add(q->spool, &submission, &sub->transaction, &envelope, &sub->letter, &err);
+    for (size_t i = 0; i < count; i++)
+        octets += sub->pieces[i].len;
+    count_taken(q, octets);
     if (how != SPOOL_TOO_LARGE) {
         added(sub, how, &envelope, &err);
         return;
@@ -251,30 +288,6 @@ static void on_lease(struct ipc_channel *channel, struct msg *m, void *owner)
     reply.leased.base = str_from(base, sizeof base);
     reply.leased.numbers = LEASE_NUMBERS;
     ipc_send(channel, &reply);
-}
-
-// ---- space
-
-static void tell_space(struct role *role, struct ipc_channel *channel)
-{
-    const struct queue *q = role->state;
-    struct msg room = {.type = MSG_room};
-    room.room.space = q->has_space;
-    ipc_send(channel, &room);
-}
-
-static void look_at_space(struct timer *timer)
-{
-    struct queue *q = CONTAINER_OF(timer, struct queue, space_timer);
-    bool space = spool_has_space(q->spool, q->role->conf->limits.disk_reserve);
-    if (space != q->has_space) {
-        q->has_space = space;
-        log_line(space ? LOG_INFO : LOG_ERROR,
-                 space ? "the spool has space again"
-                       : "the spool is short of space: MAIL is answered 452");
-        role_each_peer(q->role, IPC_RECEIVER, tell_space);
-    }
-    loop_set_timer(q->role->loop, timer, SPACE_EVERY_MS);
 }
 
 // ---- the role

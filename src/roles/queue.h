@@ -51,6 +51,7 @@ struct queue {
     uint64_t next_batch;
     struct timer space_timer, drain_timer;
     bool has_space, draining;
+    uint64_t taken; // octets of letters since the last look at the disk's space
     uint64_t delivered, deferred;
 };
 

@@ -74,7 +74,8 @@ static bool segment_unused(const struct spool *s, const struct segment *seg)
 // so no letter can come to life again (docs/decisions/0003).
 static struct segment *oldest_unused(struct spool *s)
 {
-    if (s->segment_count <= SEGMENTS_KEPT || list_empty(&s->segments))
+    bool few = s->segment_count <= SEGMENTS_KEPT && !s->short_of_space;
+    if (few || list_empty(&s->segments))
         return NULL;
     struct segment *seg = CONTAINER_OF(s->segments.next, struct segment, link);
     return seg->suspect || !segment_unused(s, seg) ? NULL : seg;
@@ -129,7 +130,7 @@ struct spare_job {
 static void spare_work(struct os_job *job)
 {
     struct spare_job *spare = CONTAINER_OF(job, struct spare_job, job);
-    if (spool_has_space(spare->spool, 2 * spare->segment->size))
+    if (spool_disk_has(spare->spool, 2 * spare->segment->size))
         spare->ok = segment_create(spare->spool->log_dir, spare->segment, &spare->err);
     else
         err_set(&spare->err, ERR_TRY_LATER, STATUS(4, 3, 1), "the disk is nearly full");
@@ -201,24 +202,41 @@ static void retire_done(struct os_job *job)
         os_close(&seg->fd);
         free(seg);
         s->segment_count--;
+        spool_retire(s);
     }
     free(r);
 }
 
-// A segment in which a sync failed is not written again. It must not keep all others from being
-// used again either: when it is the oldest and its letters are at their end its file goes. Until
-// that is durable it stays the oldest, so that the states behind it last as long as it does.
-static void retire_suspect(struct spool *s)
+// More segments than are worth keeping: as many unused ones as others, and a few; only one beside
+// the current one when the disk is short of space.
+static bool too_many_unused(const struct spool *s)
+{
+    size_t unused = s->free_count, in_use = 0;
+    LIST_EACH((struct link *)(uintptr_t)&s->segments, at, after)
+    {
+        if (segment_unused(s, CONTAINER_OF(at, struct segment, link)))
+            unused++;
+        else
+            in_use++;
+    }
+    return unused > (s->short_of_space ? 1 : in_use + SEGMENTS_KEPT);
+}
+
+// Gives the oldest segment's file back: when a sync failed in it, for it is not written again and
+// must not keep all others from being used again, or when there are too many. Until that is durable
+// it stays the oldest, so that the states behind it last as long as it does.
+void spool_retire(struct spool *s)
 {
     if (s->retiring || list_empty(&s->segments))
         return;
     struct segment *seg = CONTAINER_OF(s->segments.next, struct segment, link);
-    if (!seg->suspect || !segment_unused(s, seg))
+    if (!segment_unused(s, seg) || (!seg->suspect && !too_many_unused(s)))
         return;
     struct retire_job *r = calloc(1, sizeof *r);
     must(r != NULL);
     *r = (struct retire_job){
         .job = {.work = retire_work, .done = retire_done}, .spool = s, .segment = seg};
+    seg->suspect = true; // nobody writes in it any more
     s->retiring = true;
     os_workers_submit(s->helpers, &r->job);
 }
@@ -319,7 +337,7 @@ static void finish_batch(struct spool *s, struct batch *b)
     tell_waiters(b, true, true);
     batch_reset(b);
     want_spare(s);
-    retire_suspect(s);
+    spool_retire(s);
     if (!batch_empty(s->gathering))
         loop_at_turn_end(s->loop, &s->hook);
 }
@@ -495,6 +513,6 @@ bool spool_begin(struct spool *s, struct loop *loop, struct err *err)
         !os_workers_open(&s->helpers, loop, "spool", 1, err))
         return false;
     want_spare(s);
-    retire_suspect(s);
+    spool_retire(s);
     return true;
 }

@@ -558,10 +558,17 @@ void spool_count(const struct spool *s, struct spool_counts *counts)
                                     .committed_bytes = s->committed_bytes};
 }
 
-bool spool_has_space(struct spool *s, uint64_t reserve)
+bool spool_disk_has(const struct spool *s, uint64_t octets)
 {
     struct os_space space;
     if (os_space(s->dir, &space) < 0)
         return false;
-    return space.bytes_free > reserve && space.inodes_free > 16;
+    return space.bytes_free > octets && space.inodes_free > 16;
+}
+
+bool spool_has_space(struct spool *s, uint64_t reserve)
+{
+    s->short_of_space = !spool_disk_has(s, reserve);
+    spool_retire(s);
+    return !s->short_of_space;
 }

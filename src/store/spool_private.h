@@ -70,7 +70,8 @@ struct spool {
     struct str reasons[REASONS_MAX];
     size_t reason_count;
     bool making_spare, retiring;
-    bool full; // no segment can be made: no letter is taken
+    bool short_of_space; // as spool_has_space said last
+    bool full;           // no segment can be made: no letter is taken
     bool closing;
     struct timer again;
     uint64_t live_letters, live_recipients;
@@ -85,7 +86,11 @@ void spool_forget_letter(struct spool *s, struct spool_letter *letter);
 void spool_put_letter_head(struct buf *out, const struct spool_letter *letter);
 uint16_t spool_keep_reason(struct spool *s, struct str reason);
 
+// True while the file system has more free. From any thread.
+bool spool_disk_has(const struct spool *s, uint64_t octets);
+
 // commit.c
+void spool_retire(struct spool *s); // gives back the oldest segment's file where that is due
 void batch_init(struct spool *s, struct batch *b);
 void batch_finish(struct batch *b);
 void batch_added(struct spool *s);        // something was added: commit at the end of the turn

@@ -348,7 +348,9 @@ class FullDisk(DiskCase):
         disk.empty()
         wait_for(scene.space, "space", 15)
         self.assertEqual(scene.send_until({452}, size=LARGE), 452)  # by mail alone
-        scene.post.count()  # it is collected
+        scene.hour_passes()
+        scene.instance.settle()
+        scene.post.count()  # the users collect their mail
         scene.recover()
         self.finish(scene)
 
