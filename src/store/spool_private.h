@@ -81,6 +81,7 @@ struct spool {
 uint64_t spool_hash(const struct spool *s, const struct mail_id *id);
 
 // spool.c
+struct spool *spool_new(int dir); // empty, without files; freed by spool_close
 struct spool_letter *spool_new_letter(const struct mail_id *id, uint32_t recipients);
 void spool_forget_letter(struct spool *s, struct spool_letter *letter);
 void spool_put_letter_head(struct buf *out, const struct spool_letter *letter);
