@@ -92,19 +92,19 @@ void json_name(struct json *j, const char *name)
     j->comma = false;
 }
 
-void json_string(struct json *j, struct str s)
+void json_put_string(struct json *j, struct str s)
 {
     before_value(j);
     put_quoted(j->out, s);
 }
 
-void json_int(struct json *j, int64_t v)
+void json_put_int(struct json *j, int64_t v)
 {
     before_value(j);
     buf_putf(j->out, "%lld", (long long)v);
 }
 
-void json_bool(struct json *j, bool v)
+void json_put_bool(struct json *j, bool v)
 {
     before_value(j);
     buf_put(j->out, v ? STR("true") : STR("false"));

@@ -17,8 +17,8 @@ void json_open_array(struct json *j);
 void json_close_array(struct json *j);
 // The name of the next value inside an object.
 void json_name(struct json *j, const char *name);
-void json_string(struct json *j, struct str s);
-void json_int(struct json *j, int64_t v);
-void json_bool(struct json *j, bool v);
+void json_put_string(struct json *j, struct str s);
+void json_put_int(struct json *j, int64_t v);
+void json_put_bool(struct json *j, bool v);
 
 #endif

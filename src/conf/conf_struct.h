@@ -5,13 +5,13 @@
 
 #include "os/net.h"
 
-#define CONF_C_NAME   struct str
-#define CONF_C_PATH   struct str
-#define CONF_C_TEXT   struct str
-#define CONF_C_SIZE   uint64_t
-#define CONF_C_TIME   uint64_t
-#define CONF_C_COUNT  uint64_t
-#define CONF_C_FLAG   bool
+#define CONF_C_NAME struct str
+#define CONF_C_PATH struct str
+#define CONF_C_TEXT struct str
+#define CONF_C_SIZE uint64_t
+#define CONF_C_TIME uint64_t
+#define CONF_C_COUNT uint64_t
+#define CONF_C_FLAG bool
 #define CONF_C_CHOICE unsigned
 
 #define CONF_IN_top_top(type, name) CONF_C_##type name;

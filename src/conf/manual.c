@@ -96,7 +96,7 @@ static void put_record(struct buf *out, const struct conf_record *record)
 
 static const char head[] =
     ".\\\" Made from src/conf/options.def by tools/man; do not edit.\n"
-    ".Dd $Mdocdate$\n"
+    ".Dd November 22, 2026\n"
     ".Dt POSTHOUSE.YAML 5\n"
     ".Os Posthouse " POSTHOUSE_VERSION "\n"
     ".Sh NAME\n"

@@ -1,9 +1,9 @@
 #include "conf/option.h"
 
-#define CONF_AT_top(name)    offsetof(struct conf, name)
+#define CONF_AT_top(name) offsetof(struct conf, name)
 #define CONF_AT_limits(name) offsetof(struct conf, limits.name)
-#define IS_live              true
-#define IS_restart           false
+#define IS_live true
+#define IS_restart false
 
 static const struct conf_option options[CONF_OPTIONS] = {
 #define OPTION(group, name, type, preset, min, max, reload, help)                                  \

@@ -5,7 +5,7 @@
 static void put_pair(struct json *j, const char *name, struct str value)
 {
     json_name(j, name);
-    json_string(j, value);
+    json_put_string(j, value);
 }
 
 static void put_words(struct json *j, const struct conf_option *option)
@@ -14,7 +14,7 @@ static void put_words(struct json *j, const struct conf_option *option)
     json_name(j, "enum");
     json_open_array(j);
     for (uint64_t n = 0; (word = option_choice(option, n, NULL)) != NULL; n++)
-        json_string(j, str_of(word));
+        json_put_string(j, str_of(word));
     json_close_array(j);
 }
 
@@ -35,25 +35,25 @@ static void put_value(struct json *j, const struct conf_option *option)
     case CONF_SIZE:
         json_name(j, "type");
         json_open_array(j);
-        json_string(j, STR("string"));
-        json_string(j, STR("integer"));
+        json_put_string(j, STR("string"));
+        json_put_string(j, STR("integer"));
         json_close_array(j);
         put_pair(j, "pattern", STR("^[0-9]+[KMG]?$"));
         break;
     case CONF_TIME:
         json_name(j, "type");
         json_open_array(j);
-        json_string(j, STR("string"));
-        json_string(j, STR("integer"));
+        json_put_string(j, STR("string"));
+        json_put_string(j, STR("integer"));
         json_close_array(j);
         put_pair(j, "pattern", STR("^(0|[0-9]+(ms|s|m|h|d))$"));
         break;
     case CONF_COUNT:
         put_pair(j, "type", STR("integer"));
         json_name(j, "minimum");
-        json_int(j, (int64_t)option->min);
+        json_put_int(j, (int64_t)option->min);
         json_name(j, "maximum");
-        json_int(j, (int64_t)option->max);
+        json_put_int(j, (int64_t)option->max);
         break;
     case CONF_FLAG:
         put_pair(j, "type", STR("boolean"));
@@ -82,7 +82,7 @@ static void open_keys(struct json *j)
 {
     put_pair(j, "type", STR("object"));
     json_name(j, "additionalProperties");
-    json_bool(j, false);
+    json_put_bool(j, false);
     json_name(j, "properties");
     json_open_object(j);
 }
@@ -104,7 +104,7 @@ static void put_record(struct json *j, const struct conf_record *record)
     json_name(j, "required");
     json_open_array(j);
     for (size_t i = 0; i < record->field_count; i++)
-        json_string(j, str_of(record->fields[i].name));
+        json_put_string(j, str_of(record->fields[i].name));
     json_close_array(j);
     json_close_object(j);
     json_close_object(j);

@@ -110,15 +110,26 @@ static bool run(struct call *call, struct err *err)
     return ok;
 }
 
+// "no TEXT"; a text of several lines is made for people already (conf_put_problems).
+static int read_refusal(const struct command *c, struct str text)
+{
+    text = str_trim(text);
+    if (str_index(text, '\n') == text.len)
+        return command_fail(c, "%.*s", STR_ARG(text));
+    int result = os_write_all(2, text);
+    result = result < 0 ? result : os_write_all(2, STR("\n"));
+    (void)result; // the exit code tells as well
+    return EXIT_FAILED;
+}
+
 static int read_answer(const struct command *c, struct str answer, struct buf *body)
 {
     struct str first;
     if (str_index(answer, '\n') == answer.len)
         return command_fail(c, "the running instance broke off its answer");
-    str_cut(&answer, '\n', &first);
-    if (str_starts(first, STR("no ")))
-        return command_fail(c, "%.*s", STR_ARG(str_skip(first, 3)));
-    if (!str_eq(first, STR("ok")))
+    if (str_starts(answer, STR("no ")))
+        return read_refusal(c, str_skip(answer, 3));
+    if (!str_cut(&answer, '\n', &first) || !str_eq(first, STR("ok")))
         return command_fail(c, "the running instance gave an answer that means nothing here");
     buf_put(body, answer);
     return EXIT_DONE;

@@ -75,13 +75,13 @@ static void put_json(struct command *c, const struct directory_domain *domain)
     json_begin(&json, &c->out);
     json_open_object(&json);
     json_name(&json, "domain");
-    json_string(&json, domain->name);
+    json_put_string(&json, domain->name);
     json_name(&json, "ascii");
-    json_string(&json, domain->folded);
+    json_put_string(&json, domain->folded);
     json_name(&json, "users");
-    json_int(&json, (int64_t)domain->users);
+    json_put_int(&json, (int64_t)domain->users);
     json_name(&json, "created");
-    json_string(&json, buf_str(&date));
+    json_put_string(&json, buf_str(&date));
     json_close_object(&json);
     buf_finish(&date);
 }

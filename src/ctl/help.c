@@ -115,7 +115,7 @@ static void put_entry(struct buf *out, const struct command_row *row)
 
 static const char head[] =
     ".\\\" Made from src/ctl/commands.def by tools/man; do not edit.\n"
-    ".Dd $Mdocdate$\n"
+    ".Dd November 22, 2026\n"
     ".Dt POSTHOUSE 8\n"
     ".Os Posthouse " POSTHOUSE_VERSION "\n"
     ".Sh NAME\n"

@@ -238,6 +238,22 @@ static int fill(struct command *c, struct plan *plan, int dir)
     return code;
 }
 
+// What was made, and what a new administrator types next.
+static void report(struct command *c, const struct plan *plan)
+{
+    struct str domain = STR("");
+    bool given = command_value(c, "domain", 0, &domain);
+    must(given); // the usage asks for it
+    buf_put_escaped(&c->out, plan->directory);
+    buf_putf(&c->out, "/%s: made\n", conf_name);
+    buf_put(&c->out, STR("next: posthouse -c "));
+    buf_put_escaped(&c->out, plan->directory);
+    buf_putf(&c->out, "/%s user add NAME@%.*s\n", conf_name, STR_ARG(domain));
+    buf_put(&c->out, STR("      posthouse -c "));
+    buf_put_escaped(&c->out, plan->directory);
+    buf_putf(&c->out, "/%s serve\n", conf_name);
+}
+
 int init_command(struct command *c)
 {
     struct plan plan;
@@ -254,5 +270,7 @@ int init_command(struct command *c)
         return fail_at(c, &plan, ".", dir);
     code = fill(c, &plan, dir);
     os_close(&dir);
+    if (code == EXIT_DONE)
+        report(c, &plan);
     return code;
 }

@@ -2,7 +2,7 @@
 
 #include "base/width.h"
 
-enum { CELL_MAX = 65536 };
+enum { CELL_MAX = 65536, GUTTER = 2 };
 
 void table_init(struct table *t, struct arena *arena, const struct table_column *columns,
                 size_t count)
@@ -34,17 +34,26 @@ void table_cell(struct table *t, struct str text)
         t->end = &row->next;
 }
 
-static void put_padded(struct buf *out, struct str text, size_t width, bool right, bool last)
+static struct str cell_of(const struct table *t, const struct table_row *row, size_t i)
 {
-    size_t gap = width - width_of(text);
-    if (!right)
+    return row ? row->cells[i] : str_of(t->columns[i].title);
+}
+
+// A row, or the titles (NULL). Blanks are written before what follows them: none end a line.
+static void put_row(const struct table *t, struct buf *out, const struct table_row *row,
+                    const size_t *widths)
+{
+    size_t blanks = 0;
+    for (size_t i = 0; i < t->count; i++) {
+        struct str text = cell_of(t, row, i);
+        size_t gap = widths[i] - width_of(text);
+        blanks += t->columns[i].right ? gap : 0;
+        for (; text.len && blanks > 0; blanks--)
+            buf_put_byte(out, ' ');
         buf_put(out, text);
-    // No blanks at the end of a line.
-    for (; gap > 0 && (right || !last); gap--)
-        buf_put_byte(out, ' ');
-    if (right)
-        buf_put(out, text);
-    buf_put(out, last ? STR("\n") : STR("  "));
+        blanks += GUTTER + (t->columns[i].right ? 0 : gap);
+    }
+    buf_put_byte(out, '\n');
 }
 
 bool table_put(const struct table *t, struct buf *out, bool colour)
@@ -55,20 +64,17 @@ bool table_put(const struct table *t, struct buf *out, bool colour)
     if (!t->first)
         return true;
     for (size_t i = 0; i < t->count; i++) {
-        widths[i] = width_of(str_of(t->columns[i].title));
+        widths[i] = width_of(cell_of(t, NULL, i));
         for (const struct table_row *row = t->first; row; row = row->next)
             if (width_of(row->cells[i]) > widths[i])
                 widths[i] = width_of(row->cells[i]);
     }
     if (colour)
         buf_put(out, STR("\033[1m"));
-    for (size_t i = 0; i < t->count; i++)
-        put_padded(out, str_of(t->columns[i].title), widths[i], t->columns[i].right,
-                   i + 1 == t->count);
+    put_row(t, out, NULL, widths);
     if (colour)
         buf_put(out, STR("\033[0m"));
     for (const struct table_row *row = t->first; row; row = row->next)
-        for (size_t i = 0; i < t->count; i++)
-            put_padded(out, row->cells[i], widths[i], t->columns[i].right, i + 1 == t->count);
+        put_row(t, out, row, widths);
     return true;
 }

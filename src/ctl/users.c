@@ -190,14 +190,14 @@ static void put_json(struct command *c, const struct directory_user *user)
     json_begin(&json, &c->out);
     json_open_object(&json);
     json_name(&json, "address");
-    json_string(&json, user->address);
+    json_put_string(&json, user->address);
     json_name(&json, "mailbox");
     put_mailbox(&text, c->conf, user);
-    json_string(&json, buf_str(&text));
+    json_put_string(&json, buf_str(&text));
     json_name(&json, "created");
     buf_clear(&text);
     date_put_iso(&text, user->created_ms);
-    json_string(&json, buf_str(&text));
+    json_put_string(&json, buf_str(&text));
     json_close_object(&json);
     buf_finish(&text);
 }

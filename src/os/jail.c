@@ -50,11 +50,11 @@ enum { BUILD_PROBE = 0 };
 #endif
 
 // Masks and values of jail_calls.def.
-#define INT           UINT32_MAX
-#define POINTER       UINT64_MAX
-#define OWN_PID       UINT64_MAX
-#define THREAD_FLAGS  (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD)
-#define SOCKET_TYPE   (INT & ~(unsigned)(SOCK_NONBLOCK | SOCK_CLOEXEC))
+#define INT UINT32_MAX
+#define POINTER UINT64_MAX
+#define OWN_PID UINT64_MAX
+#define THREAD_FLAGS (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD)
+#define SOCKET_TYPE (INT & ~(unsigned)(SOCK_NONBLOCK | SOCK_CLOEXEC))
 #define OPEN_TO_WRITE (O_ACCMODE | O_CREAT | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY))
 
 enum { MAX_CHECKS = 2 };

@@ -99,7 +99,7 @@ static void put_time(struct json *j)
     }
     int n = snprintf(text, sizeof(text), "%s.%03uZ", sink.stamp, (unsigned)(now % 1000));
     json_name(j, "time");
-    json_string(j, str_from(text, (size_t)n));
+    json_put_string(j, str_from(text, (size_t)n));
 }
 
 static void put_number(struct json *j, const char *name, uint64_t value)
@@ -107,7 +107,7 @@ static void put_number(struct json *j, const char *name, uint64_t value)
     if (!value)
         return;
     json_name(j, name);
-    json_int(j, value < INT64_MAX ? (int64_t)value : INT64_MAX);
+    json_put_int(j, value < INT64_MAX ? (int64_t)value : INT64_MAX);
 }
 
 // One object, one line. A text longer than `longest` is cut there.
@@ -119,9 +119,9 @@ static void put_event(struct buf *out, const struct log_event *event, size_t lon
     json_open_object(&j);
     put_time(&j);
     json_name(&j, "event");
-    json_string(&j, str_of(events[event->name].name));
+    json_put_string(&j, str_of(events[event->name].name));
     json_name(&j, "role");
-    json_string(&j, sink.role);
+    json_put_string(&j, sink.role);
     for (size_t i = 0; i < ARRAY_LEN(text_fields); i++) {
         struct str value;
         memcpy(&value, (const char *)event + text_fields[i].offset, sizeof(value));
@@ -129,7 +129,7 @@ static void put_event(struct buf *out, const struct log_event *event, size_t lon
             continue;
         clipped = clipped || value.len > longest;
         json_name(&j, text_fields[i].name);
-        json_string(&j, str_sub(value, 0, longest));
+        json_put_string(&j, str_sub(value, 0, longest));
     }
     put_number(&j, "code", event->code);
     put_number(&j, "size", event->size);
@@ -137,7 +137,7 @@ static void put_event(struct buf *out, const struct log_event *event, size_t lon
     put_number(&j, "delay_ms", event->delay_ms);
     if (clipped) {
         json_name(&j, "clipped");
-        json_bool(&j, true);
+        json_put_bool(&j, true);
     }
     json_close_object(&j);
     buf_put_byte(out, '\n');

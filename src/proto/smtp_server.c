@@ -94,7 +94,7 @@ static void clear_transaction(struct smtp_server *s)
     s->recipient_count = 0;
     s->reverse_path = (struct address){.kind = ADDRESS_NULL};
     s->declared_size = 0;
-    s->has_id = s->utf8 = s->body_8bit = false;
+    s->has_id = s->id_drawn = s->utf8 = s->body_8bit = false;
     s->candidate = NULL;
 }
 
@@ -320,6 +320,8 @@ static bool read_mail(struct smtp_server *s, struct str args, struct smtp_event 
 
 static void command_mail(struct smtp_server *s, struct str args, struct smtp_event *event)
 {
+    s->has_id = s->id_drawn;
+    s->id_drawn = false;
     if (!read_mail(s, args, event)) {
         clear_transaction(s);
         return;

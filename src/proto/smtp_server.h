@@ -82,10 +82,14 @@ struct smtp_server {
 
     // The transaction, from MAIL to its end. All of it lives in `transaction`.
     struct arena transaction;
-    struct mail_id id; // set by the caller before it answers SMTP_ASK_MAIL
-    bool has_id;       // SMTP_ASK_MAIL was answered
-    bool utf8;         // SMTPUTF8
-    bool body_8bit;    // BODY=8BITMIME
+    // The queue id is drawn at MAIL. The caller sets it ahead (id and id_drawn, before it feeds,
+    // when has_id is false), so that a MAIL which the engine refuses has one too; or, at the
+    // latest, sets id before it answers SMTP_ASK_MAIL.
+    struct mail_id id;
+    bool id_drawn;  // `id` waits for the next MAIL
+    bool has_id;    // `id` belongs to the MAIL that came
+    bool utf8;      // SMTPUTF8
+    bool body_8bit; // BODY=8BITMIME
     struct address reverse_path;
     uint64_t declared_size;
     struct link recipients; // of struct smtp_recipient, accepted ones, in order

@@ -1,5 +1,6 @@
-// The role directory: says where mail for an address goes. It asks its database anew each time, so
-// what `posthouse user add` wrote is true from the next question on.
+// The role directory: says where mail for an address goes. It asks its database anew in each turn
+// of its loop, so what `posthouse user add` wrote is true from the next question on; the questions
+// that came together share one snapshot, and one locking of the database.
 //
 // It never makes up an answer: what cannot be known is LOOKUP_TROUBLE, which becomes 4yz or another
 // attempt, never a refusal. Where the database is of no use any more the process ends (no file can
@@ -17,6 +18,8 @@ struct directory {
     struct directory_db *db;
     struct arena turn; // one look-up
     struct buf mailbox;
+    struct turn_hook turn_end;
+    bool reading;  // the turn's snapshot is open
     bool troubled; // the trouble was logged; once is enough until it is over
 };
 
@@ -46,6 +49,26 @@ static void tell_trouble(struct directory *d, const struct err *err)
     d->troubled = true;
 }
 
+static void end_of_turn(struct turn_hook *hook)
+{
+    struct directory *d = CONTAINER_OF(hook, struct directory, turn_end);
+    directory_db_end_reading(d->db);
+    d->reading = false;
+}
+
+static enum directory_verdict ask_database(struct role *role, const struct address *address,
+                                           struct directory_user *user, struct err *err)
+{
+    struct directory *d = role->state;
+    if (!d->reading) {
+        if (!directory_db_begin_reading(d->db, err))
+            return DIRECTORY_TROUBLE;
+        d->reading = true;
+        loop_at_turn_end(role->loop, &d->turn_end);
+    }
+    return directory_db_lookup(d->db, address, &d->turn, user, err);
+}
+
 // The verdict; the mailbox, when it is LOOKUP_LOCAL, is in d->mailbox.
 static uint8_t look_up(struct role *role, struct str recipient)
 {
@@ -61,7 +84,7 @@ static uint8_t look_up(struct role *role, struct str recipient)
                  err.text);
         return LOOKUP_TROUBLE;
     }
-    enum directory_verdict verdict = directory_db_lookup(d->db, &address, &d->turn, &user, &err);
+    enum directory_verdict verdict = ask_database(role, &address, &user, &err);
     if (verdict == DIRECTORY_TROUBLE)
         tell_trouble(d, &err);
     else
@@ -102,6 +125,7 @@ static bool prepare(struct role *role, struct err *err)
     role->state = d;
     arena_init(&d->turn, TURN_MEMORY);
     buf_init(&d->mailbox, LIMIT_message / 2);
+    d->turn_end.run = end_of_turn;
     return directory_db_open(&d->db, role->conf->state_dir, DATABASE_READ, err);
 }
 

@@ -13,14 +13,13 @@
 #include "store/maildir.h"
 #include "store/window.h"
 
-enum { MAILDIRS_OPEN_MAX = 64, RESULT_TEXT_MAX = 100 };
+enum { MAILDIRS_OPEN_MAX = 512, RESULT_TEXT_MAX = 100, RESULT_TEXTS = 16384 };
 
 // One delivery of a batch.
 struct delivery {
     const struct window_item *item;
     struct open_maildir *maildir;
     struct str name; // of the file, ends with a NUL
-    int fd;
     bool written, delivered, failed;
     struct err err;
 };
@@ -140,7 +139,7 @@ static void write_one(struct postman *p, struct batch *batch, const struct windo
     const struct window_item *item = d->item = &view->items[i];
     const struct str pieces[] = {item->header, window_body(view, item)};
     struct err err;
-    d->fd = -1;
+    int fd = -1;
     if (!view->intact[i]) {
         err_set(&err, ERR_TRY_LATER, STATUS(4, 3, 0), "the letter was damaged on its way");
         fail(d, &err);
@@ -159,29 +158,37 @@ static void write_one(struct postman *p, struct batch *batch, const struct windo
         return;
     }
     d->maildir->touched = true;
-    if (maildir_write(&d->maildir->md, d->name.ptr, pieces, ARRAY_LEN(pieces), &d->fd,
-                      &d->delivered, &err)) {
-        d->written = !d->delivered;
+    if (!maildir_write(&d->maildir->md, d->name.ptr, pieces, ARRAY_LEN(pieces), &fd, &d->delivered,
+                       &err)) {
+        fail(d, &err);
+        d->maildir->stale = true;
         return;
     }
-    fail(d, &err);
-    d->maildir->stale = true;
+    d->written = !d->delivered;
+    int rc = p->syncfs || d->delivered ? 0 : os_fsync(fd);
+    os_close(&fd);
+    if (rc < 0) { // nothing is known of the file: the next attempt begins with a fresh one
+        err_system(&err, rc, "a letter could not be synced");
+        fail(d, &err);
+        if (!maildir_forget(&d->maildir->md, d->name.ptr, &err))
+            log_line(LOG_WARNING, "%s", err.text);
+    }
 }
 
-// All that was written since the last sync is on disk after this, or the batch is done again.
-static int sync_all(struct postman *p, struct delivery *deliveries, size_t count, bool files)
+enum which_directory { OF_TMP, OF_NEW };
+
+// What was made in tmp, or in new, is on disk after this. (The files themselves: by the same
+// syncfs, or each by its own fsync when it was written.)
+static int sync_all(struct postman *p, enum which_directory which)
 {
     int rc = 0;
     if (p->syncfs)
         return os_syncfs(p->mail_dir);
-    for (size_t i = 0; files && i < count && rc == 0; i++)
-        if (deliveries[i].written)
-            rc = os_fsync(deliveries[i].fd);
     LIST_EACH(&p->maildirs, at, after)
     {
         struct open_maildir *o = CONTAINER_OF(at, struct open_maildir, link);
         if (rc == 0 && o->touched)
-            rc = os_fsync(files ? o->md.tmp : o->md.new);
+            rc = os_fsync(which == OF_TMP ? o->md.tmp : o->md.new);
     }
     return rc;
 }
@@ -223,15 +230,13 @@ static void deliver_all(struct postman *p, struct batch *batch, const struct win
     size_t count = view->count;
     for (size_t i = 0; i < count; i++)
         write_one(p, batch, view, i, &deliveries[i]);
-    int rc = sync_all(p, deliveries, count, true);
+    int rc = sync_all(p, OF_TMP);
     if (rc == 0) {
         link_all(deliveries, count);
-        rc = sync_all(p, deliveries, count, false);
+        rc = sync_all(p, OF_NEW);
     }
     if (rc < 0)
         start_over(deliveries, count, rc);
-    for (size_t i = 0; i < count; i++)
-        os_close(&deliveries[i].fd);
     LIST_EACH(&p->maildirs, at, after)
     {
         struct open_maildir *o = CONTAINER_OF(at, struct open_maildir, link);
@@ -246,7 +251,8 @@ static void put_results(struct buf *out, const struct delivery *deliveries, size
 {
     for (size_t i = 0; i < count; i++) {
         struct str text = deliveries[i].failed ? err_text(&deliveries[i].err) : STR("");
-        text = str_sub(text, 0, RESULT_TEXT_MAX);
+        // Where a whole large batch fails, the first reasons stand for all.
+        text = str_sub(text, 0, out->len < RESULT_TEXTS ? RESULT_TEXT_MAX : 0);
         buf_put_byte(out, deliveries[i].failed ? 1 : 0);
         buf_put_u16(out, (uint16_t)text.len);
         buf_put(out, text);
@@ -284,7 +290,10 @@ static void on_deliver(struct ipc_channel *channel, struct msg *m, void *owner)
                     &err)) {
         log_line(LOG_ERROR, "%s", err.text);
         free_batch(batch);
-        ipc_send(channel, &reply); // no results: all of them are tried again later
+        if (err.class == ERR_TRY_LATER)
+            ipc_send(channel, &reply); // without results: all of it is deferred
+        else
+            ipc_break(channel, "it handed over a window that cannot be read");
         return;
     }
     struct delivery *deliveries = calloc(view.count + 1, sizeof *deliveries);

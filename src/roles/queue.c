@@ -53,8 +53,8 @@ static void on_arena(struct role *role, int fd, uint32_t instance)
         log_line(LOG_ERROR, "the arena of receiver %u cannot be used: %s", instance, strerror(-rc));
         free(map);
     } else {
-        *map = (struct arena_map){
-            .instance = instance, .memory = memory, .size = (size_t)st.st_size};
+        *map =
+            (struct arena_map){.instance = instance, .memory = memory, .size = (size_t)st.st_size};
         list_append(&q->arenas, &map->link);
     }
     os_close(&fd);
@@ -120,8 +120,8 @@ static bool keep_addresses(struct submission *sub, const struct envelope *envelo
 {
     struct buf text;
     bool ok = true;
-    sub->addresses = arena_alloc_array(&sub->transaction, envelope->recipient_count,
-                                       sizeof *sub->addresses);
+    sub->addresses =
+        arena_alloc_array(&sub->transaction, envelope->recipient_count, sizeof *sub->addresses);
     if (!sub->addresses)
         return false;
     buf_init(&text, LIMIT_address * 2);
@@ -174,8 +174,8 @@ static void large_written(struct spool_large *large)
         free_submission(sub);
         return;
     }
-    enum spool_added how = spool_add_large(sub->queue->spool, large, &sub->transaction, &envelope,
-                                           &sub->letter, &err);
+    enum spool_added how =
+        spool_add_large(sub->queue->spool, large, &sub->transaction, &envelope, &sub->letter, &err);
     added(sub, how, &envelope, &err);
 }
 
@@ -230,8 +230,8 @@ static void on_submit(struct ipc_channel *channel, struct msg *m, void *owner)
                                           .pieces = sub->pieces,
                                           .piece_count = count,
                                           .envelope_size = m->submit.envelope};
-    enum spool_added how = spool_add(q->spool, &submission, &sub->transaction, &envelope,
-                                     &sub->letter, &err);
+    enum spool_added how =
+        spool_add(q->spool, &submission, &sub->transaction, &envelope, &sub->letter, &err);
     if (how != SPOOL_TOO_LARGE) {
         added(sub, how, &envelope, &err);
         return;
@@ -270,7 +270,8 @@ static void look_at_space(struct timer *timer)
     if (space != q->has_space) {
         q->has_space = space;
         log_line(space ? LOG_INFO : LOG_ERROR,
-                 space ? "the spool has space again" : "the spool is short of space: MAIL is answered 452");
+                 space ? "the spool has space again"
+                       : "the spool is short of space: MAIL is answered 452");
         role_each_peer(q->role, IPC_RECEIVER, tell_space);
     }
     loop_set_timer(q->role->loop, timer, SPACE_EVERY_MS);

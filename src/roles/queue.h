@@ -31,7 +31,7 @@ struct attempt {
     struct link link; // in to_resolve or ready, or none
     struct spool_letter *letter;
     uint32_t recipient;
-    unsigned kills; // postmen that died with it
+    unsigned kills;     // postmen that died with it
     struct str mailbox; // after the resolve; owned
     struct str address; // owned, in the same block as the attempt
 };

@@ -76,6 +76,10 @@ static void new_attempt(struct queue *q, struct spool_letter *letter, uint32_t r
 static void end_attempt(struct queue *q, struct attempt *a)
 {
     a->letter->recipients[a->recipient].busy = 0;
+    if (a->letter->pending == 0) { // its memory goes with its segment: nothing may point to it
+        loop_cancel_timer(q->role->loop, &a->letter->timer);
+        list_remove(&a->letter->due);
+    }
     list_remove(&a->link);
     q->attempts--;
     free((void *)(uintptr_t)a->mailbox.ptr);
@@ -114,8 +118,7 @@ static void hold(struct queue *q, struct attempt *a, struct str reason)
     end_attempt(q, a);
 }
 
-void queue_letter_durable(struct queue *q, struct spool_letter *letter,
-                          const struct str *addresses)
+void queue_letter_durable(struct queue *q, struct spool_letter *letter, const struct str *addresses)
 {
     letter->owner = q;
     if (q->attempts + letter->recipient_count > ATTEMPTS_MAX) {
@@ -198,9 +201,8 @@ static void fetch(struct queue *q, struct spool_letter *letter)
 {
     struct fetch *f = calloc(1, sizeof *f);
     must(f != NULL);
-    *f = (struct fetch){.job = {.work = fetch_work, .done = fetch_done},
-                        .queue = q,
-                        .letter = letter};
+    *f = (struct fetch){
+        .job = {.work = fetch_work, .done = fetch_done}, .queue = q, .letter = letter};
     arena_init(&f->arena, 4 * (size_t)LIMIT_envelope);
     spool_hold(letter);
     os_workers_submit(q->readers, &f->job);
@@ -275,9 +277,9 @@ static bool put_one(struct flight *f, const struct attempt *a, struct buf *bytes
         return false;
     buf_init(&header, LIMIT_address * 2);
     return_path_put(&header, &envelope.reverse_path);
-    buf_clear(bytes);
-    bool ok = spool_read_body(f->queue->spool, letter, bytes, &f->err) &&
-              window_put_body(&f->window, buf_str(bytes), &item->offset, &f->err);
+    // Straight into the window: the body is not copied on the way.
+    item->offset = f->window.bodies.len;
+    bool ok = spool_read_body(f->queue->spool, letter, &f->window.bodies, &f->err);
     item->id = letter->id;
     item->scan_flags = letter->scan_flags;
     item->crc = letter->body_crc;
@@ -424,10 +426,8 @@ static void log_delivered(const struct attempt *a)
 {
     char id[MAIL_ID_TEXT + 1];
     id_text(a, id);
-    log_event(&(struct log_event){.name = EVENT_delivered,
-                                  .id = str_of(id),
-                                  .to = a->address,
-                                  .size = a->letter->body_size});
+    log_event(&(struct log_event){
+        .name = EVENT_delivered, .id = str_of(id), .to = a->address, .size = a->letter->body_size});
 }
 
 // results: for each delivery u8 outcome (0 delivered, 1 try later), u16 length, text.

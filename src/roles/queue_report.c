@@ -15,7 +15,7 @@ static const char *state_name(const struct spool_recipient *r)
 static void put_text(struct json *j, const char *name, struct str value)
 {
     json_name(j, name);
-    json_string(j, value);
+    json_put_string(j, value);
 }
 
 static void put_time(struct json *j, const char *name, uint64_t ms)
@@ -41,7 +41,7 @@ static void put_recipient(struct queue *q, struct buf *out, const struct spool_l
     put_text(&j, "id", str_of(id));
     put_time(&j, "arrived", mail_id_ms(&letter->id));
     json_name(&j, "size");
-    json_int(&j, (int64_t)letter->body_size);
+    json_put_int(&j, (int64_t)letter->body_size);
     address_put(&text, &envelope->reverse_path);
     put_text(&j, "from", buf_str(&text));
     buf_clear(&text);
@@ -50,7 +50,7 @@ static void put_recipient(struct queue *q, struct buf *out, const struct spool_l
     put_text(&j, "domain", envelope->recipients[i].domain);
     put_text(&j, "state", str_of(state_name(r)));
     json_name(&j, "attempts");
-    json_int(&j, r->attempts);
+    json_put_int(&j, r->attempts);
     if (r->state == SPOOL_WAITING)
         put_time(&j, "next", (uint64_t)r->next_s * 1000);
     put_text(&j, "reason", spool_reason(q->spool, r));
@@ -93,20 +93,24 @@ static void put_status(struct queue *q, struct buf *out)
         const char *name;
         uint64_t value;
     } rows[] = {
-        {"letters", c.letters},           {"recipients", c.recipients},
-        {"attempts", q->attempts},        {"delivered", q->delivered},
-        {"deferred", q->deferred},        {"segments", c.segments},
-        {"free_segments", c.free_segments}, {"commits", c.commits},
+        {"letters", c.letters},
+        {"recipients", c.recipients},
+        {"attempts", q->attempts},
+        {"delivered", q->delivered},
+        {"deferred", q->deferred},
+        {"segments", c.segments},
+        {"free_segments", c.free_segments},
+        {"commits", c.commits},
         {"committed_bytes", c.committed_bytes},
     };
     json_begin(&j, out);
     json_open_object(&j);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         json_name(&j, rows[i].name);
-        json_int(&j, (int64_t)rows[i].value);
+        json_put_int(&j, (int64_t)rows[i].value);
     }
     json_name(&j, "space");
-    json_bool(&j, q->has_space);
+    json_put_bool(&j, q->has_space);
     json_close_object(&j);
     buf_put_byte(out, '\n');
 }

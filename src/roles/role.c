@@ -90,7 +90,9 @@ bool role_open_directory(struct role *role, struct str path, bool change, int *f
 
 void role_drained(struct role *role)
 {
-    ipc_send(skeleton_of(role)->control, &(struct msg){.type = MSG_drained});
+    struct ipc_channel *control = skeleton_of(role)->control;
+    if (control)
+        ipc_send(control, &(struct msg){.type = MSG_drained});
 }
 
 // ---- the configuration
@@ -224,6 +226,11 @@ static void peer_closed(struct ipc_channel *channel, const char *why)
     log_line(LOG_DEBUG, "channel to %s %u: %s", ipc_role_name(peer), ipc_instance(channel), why);
     if (s->role.ops->handlers && s->role.ops->handlers->closed)
         s->role.ops->handlers->closed(channel, why);
+    struct msg parted = {.type = MSG_parted};
+    parted.parted.role = peer;
+    parted.parted.instance = ipc_instance(channel);
+    if (s->control) // else the supervisor is gone, and so are we soon
+        ipc_send(s->control, &parted);
 }
 
 static void on_listener(struct ipc_channel *channel, struct msg *m, void *owner)
@@ -258,6 +265,7 @@ static void control_closed(struct ipc_channel *channel, const char *why)
 {
     struct skeleton *s = ipc_context(channel);
     (void)why;
+    s->control = NULL; // freed when this returns
     loop_stop(s->role.loop);
 }
 

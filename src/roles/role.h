@@ -31,8 +31,8 @@ struct role_ops {
     void (*arena)(struct role *role, int fd, uint32_t instance);
     // Stop taking new work, finish what is under way, then role_drained. NULL: at once.
     void (*drain)(struct role *role, uint64_t milliseconds);
-    // A question of the administrator (`posthouse queue list`): the answer goes into out. False: no,
-    // and out says why in one line. NULL: nothing may be asked.
+    // A question of the administrator (`posthouse queue list`): the answer goes into out. False:
+    // no, and out says why in one line. NULL: nothing may be asked.
     bool (*ask)(struct role *role, struct str what, struct str argument, struct buf *out);
     // A reload gave new options (role->conf is new already). Only the queue lives through a reload;
     // other roles are started afresh.

@@ -29,7 +29,7 @@ struct child {
     enum child_state state;
     uint32_t instance; // a number never used again in this supervisor's life
     int pid;
-    int arena; // a receiver's, else -1
+    int arena;         // a receiver's, else -1
     uint64_t since_ms; // wall clock
     struct ipc_channel *channel;
     struct timer patience; // a drain that takes too long is ended
@@ -65,7 +65,7 @@ struct supervisor {
     int events;
     int state_lock;
     struct os_signals signals;
-    struct link posts, children, listeners;
+    struct link posts, children, listeners, partings;
     uint32_t next_instance;
     bool was_ready, stopping, failed;
     unsigned stop_phase;

@@ -14,12 +14,15 @@ static void set_timer(struct pump *p)
     loop_set_timer(p->loop, &p->timer, p->timeout_ms);
 }
 
+// While the engine waits for an answer a client mostly waits too: reading stays asked for until
+// bytes do come meanwhile, which saves two system calls an answer.
 static void ask_events(struct pump *p)
 {
     unsigned events = p->out->len ? LOOP_WRITE : 0;
-    if (!p->paused && !p->finishing)
+    if (p->paused ? p->watch.events & LOOP_READ : !p->finishing)
         events |= LOOP_READ;
-    loop_change(p->loop, &p->watch, events);
+    if (events != p->watch.events)
+        loop_change(p->loop, &p->watch, events);
 }
 
 // Nothing may touch the pump after this.
@@ -101,10 +104,15 @@ static void read_some(struct pump *p)
     char scratch[SCRATCH];
     for (int i = 0; i < READS_A_TURN && !p->paused && !p->finishing && !p->ended; i++) {
         size_t room = p->kept.limit - p->kept.len;
+        must(room > 0); // an engine that takes nothing of so much has paused
         size_t want = room < sizeof scratch ? room : sizeof scratch;
         ssize_t n = net_receive(p->watch.fd, scratch, want);
         if (n == -EAGAIN)
             return;
+        if (n == 0 && p->out->len) { // it may still read what it was told last
+            pump_finish_output(p);
+            return;
+        }
         if (n <= 0) {
             end(p, n == 0 ? PUMP_PEER_CLOSED : PUMP_FAILED);
             return;
@@ -126,7 +134,9 @@ static void ready(struct watch *watch, unsigned events)
     struct pump *p = CONTAINER_OF(watch, struct pump, watch);
     if ((events & LOOP_WRITE) && p->out->len)
         pump_flush(p);
-    if (events & LOOP_READ)
+    if ((events & LOOP_READ) && p->paused)
+        loop_change(p->loop, watch, watch->events & ~(unsigned)LOOP_READ);
+    else if (events & LOOP_READ)
         read_some(p);
     else if (events & LOOP_HANGUP)
         end(p, PUMP_FAILED);
@@ -192,6 +202,7 @@ void pump_finish_output(struct pump *p)
 {
     p->finishing = true;
     buf_release(&p->kept);
+    set_timer(p); // a peer that takes nothing must not keep us, also after a time-out
     pump_flush(p);
 }
 
@@ -215,6 +226,7 @@ void pump_close(struct pump *p)
 int pump_hand_over(struct pump *p, struct str *rest)
 {
     int fd = p->watch.fd;
+    must(!p->inside); // what `input` was given is not in `rest`
     detach(p);
     p->watch.fd = -1;
     *rest = buf_str(&p->kept);

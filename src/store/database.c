@@ -5,7 +5,8 @@
 //    process has the database open, and the last one to close it removes them: so never while the
 //    role lives.
 // 2. Sorting goes to memory, not to temporary files.
-// 3. A read transaction is as short as one query, so the next query sees what was committed since,
+// 3. A read transaction is as short as one query (or one turn of a role's loop), so the next query
+// sees what was committed since,
 //    and the writer's checkpoints are not held up.
 //
 // The reader opens the database read-only: a role that was broken into cannot change it.
@@ -97,7 +98,7 @@ static bool ask(struct database *db, const char *sql, int64_t *number, char *wor
 
 static bool is_ours(struct database *db, int64_t version, struct err *err)
 {
-    int64_t id;
+    int64_t id = 0;
     if (!ask(db, "PRAGMA application_id", &id, NULL, 0, err))
         return false;
     if (id != db->schema->application_id && (version || id))
@@ -281,6 +282,11 @@ void database_close(struct database **db)
 bool database_begin(struct database *db, struct err *err)
 {
     return run(db, "BEGIN IMMEDIATE", err);
+}
+
+bool database_begin_reading(struct database *db, struct err *err)
+{
+    return run(db, "BEGIN DEFERRED", err);
 }
 
 bool database_commit(struct database *db, struct err *err)

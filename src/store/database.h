@@ -41,6 +41,9 @@ void database_close(struct database **db);
 
 // A transaction that writes. Without one each statement is its own.
 MUST_USE bool database_begin(struct database *db, struct err *err);
+// The same for readers: one snapshot, and one locking, for many queries. Ended by
+// database_rollback.
+MUST_USE bool database_begin_reading(struct database *db, struct err *err);
 MUST_USE bool database_commit(struct database *db, struct err *err);
 // Undoes what came since database_begin; without an open transaction it does nothing.
 void database_rollback(struct database *db);

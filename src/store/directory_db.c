@@ -99,6 +99,16 @@ bool directory_db_begin(struct directory_db *db, struct err *err)
     return database_begin(db->base, err);
 }
 
+bool directory_db_begin_reading(struct directory_db *db, struct err *err)
+{
+    return database_begin_reading(db->base, err);
+}
+
+void directory_db_end_reading(struct directory_db *db)
+{
+    database_rollback(db->base);
+}
+
 bool directory_db_commit(struct directory_db *db, struct err *err)
 {
     return database_commit(db->base, err);
@@ -114,6 +124,7 @@ void directory_db_rollback(struct directory_db *db)
 // Runs a query whose row, if there is one, is a number.
 static bool read_number(struct query *q, bool *found, int64_t *number, struct err *err)
 {
+    *number = 0;
     bool ok = query_step(q, found, err);
     if (ok && *found)
         *number = query_number(q, 0);

@@ -33,6 +33,10 @@ void directory_db_close(struct directory_db **db);
 
 // ---- reading: texts are copied into the arena
 
+// Look-ups between begin and end see one snapshot and lock the database once.
+MUST_USE bool directory_db_begin_reading(struct directory_db *db, struct err *err);
+void directory_db_end_reading(struct directory_db *db);
+
 enum directory_verdict {
     DIRECTORY_LOCAL,        // *user says to whom
     DIRECTORY_NO_SUCH_USER, // the domain is hosted, the user is not there

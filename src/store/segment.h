@@ -28,9 +28,9 @@ struct segment {
     uint64_t number; // of the file: log/NUMBER
     uint64_t use;    // place in the log; 0 = never used
     uint64_t size;
-    uint64_t end;    // where the next frame goes
+    uint64_t end; // where the next frame goes
     uint8_t epoch[SEGMENT_EPOCH];
-    int fd;          // -1 = the file is still to be made
+    int fd; // -1 = the file is still to be made
     // Owned by the spool:
     struct link letters; // those whose record stands here
     uint32_t live;       // of them, not yet at their end
@@ -43,16 +43,16 @@ struct segment {
 // Name of a segment's file below spool/log.
 void segment_name(char name[24], uint64_t number);
 
-// Opens an existing file and reads its header. Blank: never used; use 0 and not blank: the header is
-// damaged.
+// Opens an existing file and reads its header. Blank: never used; use 0 and not blank: the header
+// is damaged.
 MUST_USE bool segment_open(int log_dir, uint64_t number, struct segment *s, struct err *err);
 // Makes the file, filled with zeros to s->size, synced with its directory.
 MUST_USE bool segment_create(int log_dir, struct segment *s, struct err *err);
 // Begins a new use: epoch and use are in *s; the header is written and synced.
 MUST_USE bool segment_begin(struct segment *s, struct err *err);
 
-// Frames in memory: `frame` begins with SEGMENT_FRAME_HEADER octets of room. Fills in the header and
-// pads with zeros.
+// Frames in memory: `frame` begins with SEGMENT_FRAME_HEADER octets of room. Fills in the header
+// and pads with zeros.
 void segment_seal_frame(struct buf *frame, const struct segment *s, uint64_t number,
                         uint32_t records);
 void segment_put_record(struct buf *out, uint8_t kind, uint8_t flags, struct str data);
@@ -71,7 +71,8 @@ enum segment_found {
     SEGMENT_NOTHING, // zeros, or what an earlier use left; skip one block
 };
 
-// Looks at `bytes`, the rest of the segment from a block boundary on. Pure: the fuzz target runs it.
+// Looks at `bytes`, the rest of the segment from a block boundary on. Pure: the fuzz target runs
+// it.
 enum segment_found segment_parse(struct str bytes, const uint8_t epoch[SEGMENT_EPOCH],
                                  struct segment_frame *frame);
 

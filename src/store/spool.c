@@ -37,6 +37,9 @@ void spool_forget_letter(struct spool *s, struct spool_letter *letter)
 {
     map_remove(&s->letters, spool_hash(s, &letter->id), &letter->id);
     list_remove(&letter->link);
+    // What the owner forgot must not fire on freed memory.
+    loop_cancel_timer(s->loop, &letter->timer);
+    list_remove(&letter->due);
     free(letter);
 }
 
@@ -69,6 +72,15 @@ static uint64_t total_size(const struct spool_submission *sub)
     for (size_t i = 0; i < sub->piece_count; i++)
         total += sub->pieces[i].len;
     return total;
+}
+
+// Octets that the frame has for one more letter's record. Half of it and more stays for states.
+static bool has_room(const struct spool *s, uint64_t data_size)
+{
+    size_t most = batch_room(s) / 2;
+    if (most > SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX)
+        most = SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX;
+    return !s->full && s->gathering->frame.len + SEGMENT_RECORD_HEADER + data_size <= most;
 }
 
 static bool check_envelope(struct str copy, const struct mail_id *id, struct arena *arena,
@@ -130,7 +142,7 @@ enum spool_added spool_add(struct spool *s, const struct spool_submission *sub,
         return SPOOL_TOO_LARGE;
     uint64_t data_size = LETTER_FIXED + total;
     size_t start = b->frame.len;
-    if (start + SEGMENT_RECORD_HEADER + data_size > SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX)
+    if (!has_room(s, data_size))
         return SPOOL_FULL;
     char *to = buf_reserve(&b->frame, (size_t)(SEGMENT_RECORD_HEADER + data_size));
     must(to != NULL);
@@ -266,7 +278,7 @@ enum spool_added spool_add_large(struct spool *s, struct spool_large *large,
     }
     size_t start = b->frame.len;
     uint64_t data_size = LETTER_FIXED + head.len;
-    if (start + SEGMENT_RECORD_HEADER + data_size > SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX)
+    if (!has_room(s, data_size))
         return SPOOL_FULL;
     char *to = buf_reserve(&b->frame, (size_t)(SEGMENT_RECORD_HEADER + data_size));
     must(to != NULL);
@@ -408,7 +420,8 @@ static bool read_part(int fd, uint64_t offset, uint64_t size, uint32_t crc, stru
     mail_id_text(&letter->id, id);
     char *to = buf_reserve(out, (size_t)size);
     if (!to)
-        return err_set(err, ERR_TRY_LATER, STATUS(4, 3, 1), "%s: %s is too large to read", id, what);
+        return err_set(err, ERR_TRY_LATER, STATUS(4, 3, 1), "%s: %s is too large to read", id,
+                       what);
     ssize_t n = os_pread_all(fd, to, (size_t)size, offset);
     if (n < 0)
         return err_system(err, (int)n, "reading the %s of %s", what, id);
@@ -437,6 +450,9 @@ bool spool_read_body(struct spool *s, const struct spool_letter *letter, struct 
     char name[MAIL_ID_TEXT + 6];
     body_name(name, &letter->id, false);
     int fd = os_open(s->body_dir, name, O_RDONLY | O_NOFOLLOW, 0);
+    if (fd == -ENOENT) // trying again will not bring it back
+        return err_set(err, ERR_OUR_BUG, STATUS(4, 3, 0), "spool/body/%s is damaged: it is gone",
+                       name);
     if (fd < 0)
         return err_system(err, fd, "spool/body/%s", name);
     bool ok = read_part(fd, 0, letter->body_size, letter->body_crc, out, letter, "body", err);
@@ -471,14 +487,12 @@ static bool take_lock(struct spool *s, struct err *err)
     return true;
 }
 
-bool spool_open(struct spool **spool, int dir, const struct spool_options *options,
-                struct err *err)
+struct spool *spool_new(int dir)
 {
     struct spool *s = calloc(1, sizeof *s);
     must(s != NULL);
     s->dir = dir;
     s->log_dir = s->body_dir = s->corrupt_dir = s->lock = -1;
-    s->options = *options;
     s->next_number = 1;
     s->next_frame = 1;
     os_random(s->hash_key, sizeof s->hash_key);
@@ -488,7 +502,13 @@ bool spool_open(struct spool **spool, int dir, const struct spool_options *optio
     batch_init(s, &s->batches[0]);
     batch_init(s, &s->batches[1]);
     s->gathering = &s->batches[0];
-    *spool = s;
+    return s;
+}
+
+bool spool_open(struct spool **spool, int dir, const struct spool_options *options, struct err *err)
+{
+    struct spool *s = *spool = spool_new(dir);
+    s->options = *options;
     int rc = 0;
     bool ok = take_lock(s, err) && make_directory(dir, "log", &s->log_dir, err) &&
               make_directory(dir, "body", &s->body_dir, err) &&
@@ -508,10 +528,11 @@ void spool_close(struct spool **spool)
     *spool = NULL;
     if (!s)
         return;
+    s->closing = true;
     os_workers_close(&s->committer);
     os_workers_close(&s->helpers);
-    if (s->loop)
-        loop_cancel_hook(&s->hook);
+    loop_cancel_hook(&s->hook);
+    loop_cancel_timer(s->loop, &s->again);
     size_t at = 0;
     for (struct spool_letter *l = spool_next(s, &at); l; l = spool_next(s, &at))
         free(l);

@@ -1,6 +1,6 @@
 // The spool: one append-only log of letters and of what became of them, with group commit, and the
-// index of the letters in it. The queue role alone owns one; the loop that runs it never touches the
-// disk: a commit thread writes and syncs, one batch in flight while the next one gathers.
+// index of the letters in it. The queue role alone owns one; the loop that runs it never touches
+// the disk: a commit thread writes and syncs, one batch in flight while the next one gathers.
 //
 // The promises are numbered in docs/spool.md and cited here and in the tests as "spool promise N".
 #ifndef STORE_SPOOL_H
@@ -40,18 +40,18 @@ struct spool_letter {
     struct mail_id id;
     struct link link; // in its segment
     struct segment *segment;
-    uint32_t offset;      // of the record's data in the segment
+    uint32_t offset; // of the record's data in the segment
     uint32_t envelope_size;
     uint32_t envelope_crc;
     uint32_t body_crc;
     uint64_t body_size;
-    uint32_t scan_flags;  // enum scan_flags, found in our private copy
+    uint32_t scan_flags; // enum scan_flags, found in our private copy
     uint32_t recipient_count;
-    uint32_t pending;     // recipients not yet at their end
-    bool durable;         // its batch is on disk
-    bool large;           // the body is the file body/ID
-    struct timer timer;   // the owner's: next attempt
-    struct link due;      // the owner's
+    uint32_t pending;   // recipients not yet at their end
+    bool durable;       // its batch is on disk
+    bool large;         // the body is the file body/ID
+    struct timer timer; // the owner's: next attempt
+    struct link due;    // the owner's
     void *owner;
     struct spool_recipient recipients[];
 };
@@ -59,8 +59,9 @@ struct spool_letter {
 // Something that waits for the batch that is gathering now.
 struct spool_waiter {
     struct link link;
-    // Wait for states: they are written again in another segment when a batch fails, so `done` always
-    // says true. Otherwise for letters: false means that they are not on disk and never will be.
+    // Wait for states: they are written again in another segment when a batch fails, so `done`
+    // always says true. Otherwise for letters: false means that they are not on disk and never will
+    // be.
     bool for_states;
     void (*done)(struct spool_waiter *waiter, bool durable); // in the loop's thread
 };
@@ -78,9 +79,9 @@ MUST_USE bool spool_open(struct spool **spool, int dir, const struct spool_optio
 MUST_USE bool spool_begin(struct spool *spool, struct loop *loop, struct err *err);
 void spool_close(struct spool **spool);
 
-// What a letter consists of when it arrives: its encoded envelope and its body in pieces. The pieces
-// may lie in memory that somebody else can change: they are copied once, and everything that is
-// known of the letter comes from the copy.
+// What a letter consists of when it arrives: its encoded envelope and its body in pieces. The
+// pieces may lie in memory that somebody else can change: they are copied once, and everything that
+// is known of the letter comes from the copy.
 struct spool_submission {
     struct mail_id id;
     const struct str *pieces; // envelope first (its size below), then the body

@@ -7,8 +7,8 @@
 #include "store/spool.h"
 
 enum record_kind {
-    RECORD_LETTER = 1, // id envelope_size envelope_crc body_size body_crc scan_flags recipients, then
-                       // the envelope, then the body (not with RECORD_LARGE)
+    RECORD_LETTER = 1, // id envelope_size envelope_crc body_size body_crc scan_flags recipients,
+                       // then the envelope, then the body (not with RECORD_LARGE)
     RECORD_STATE = 2,  // id recipient state attempts next_s reason
     RECORD_ABORT = 3,  // segment number, its use, last good offset: what stands behind was never
                        // acknowledged
@@ -21,8 +21,9 @@ enum {
     STATE_FIXED = 16 + 4 + 1 + 2 + 4,
     ABORT_FIXED = 8 + 8 + 8,
     BATCH_LETTERS_MAX = 4 * 1024 * 1024,
-    BATCH_STATES_MAX = 4 * 1024 * 1024,
-    SEGMENTS_KEPT = 4, // at least so many before one is used again
+    FRAME_MAX = SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX + 4 * 1024 * 1024, // with states
+    STATES_GATHERED_MAX = 256 * 1024 * 1024, // about a million, in several frames
+    SEGMENTS_KEPT = 4,                       // at least so many before one is used again
     REASON_MAX = 200,
     REASONS_MAX = 4096, // distinct ones; a new one beyond is not remembered
 };
@@ -33,7 +34,8 @@ struct batch {
     struct os_job job;
     struct buf frame;  // header room, then the letters' records; states are appended when sealed
     struct buf states; // state records
-    uint32_t letter_records, state_records;
+    uint32_t letter_records, state_records, frame_records;
+    size_t states_done, states_framed; // octets of `states` that are durable; that fly too
     struct link letters; // new ones; their offsets count from the frame until it is sealed
     struct link waiters;
     struct spool_letter **ended; // letters whose last state is in this batch
@@ -41,7 +43,9 @@ struct batch {
     struct segment *segment;
     uint64_t offset; // of the frame
     uint64_t number;
-    bool aborting; // carries the abort record of its own first attempt
+    bool aborting; // carries the abort record of the attempt before
+    bool refused;  // its letters are not on disk and will not be
+    bool unmade;   // there was no segment for it
     bool ok;
     struct err err;
 };
@@ -65,7 +69,10 @@ struct spool {
     struct batch *flying; // NULL = none
     struct str reasons[REASONS_MAX];
     size_t reason_count;
-    bool making_spare;
+    bool making_spare, retiring;
+    bool full; // no segment can be made: no letter is taken
+    bool closing;
+    struct timer again;
     uint64_t live_letters, live_recipients;
     uint64_t commits, committed_bytes;
 };
@@ -73,6 +80,7 @@ struct spool {
 uint64_t spool_hash(const struct spool *s, const struct mail_id *id);
 
 // spool.c
+struct spool *spool_new(int dir); // empty, without files; freed by spool_close
 struct spool_letter *spool_new_letter(const struct mail_id *id, uint32_t recipients);
 void spool_forget_letter(struct spool *s, struct spool_letter *letter);
 void spool_put_letter_head(struct buf *out, const struct spool_letter *letter);
@@ -81,9 +89,28 @@ uint16_t spool_keep_reason(struct spool *s, struct str reason);
 // commit.c
 void batch_init(struct spool *s, struct batch *b);
 void batch_finish(struct batch *b);
-void batch_added(struct spool *s); // something was added: commit at the end of the turn
+void batch_added(struct spool *s);        // something was added: commit at the end of the turn
+size_t batch_room(const struct spool *s); // octets of one frame at most
 
 // recover.c
+struct recovery {
+    struct spool *spool;
+    // Keeps the damage of a segment, whose octets are in `bytes`.
+    void (*set_aside)(struct recovery *r, const struct segment *seg, uint64_t from, uint64_t to);
+    uint32_t now_s;
+    struct segment *segment; // being read
+    struct segment *before;  // whose end is still to be judged by the next frame
+    struct buf memory;
+    struct str bytes;    // the whole segment
+    uint64_t last_frame; // offset of the last whole one, 0 = none
+    bool torn;           // behind it stands the beginning of another
+    uint64_t damaged_places;
+    struct err err;
+    bool failed;
+};
+// Obeys all frames of one segment: the part without files, for the fuzzer too. Segments in the
+// order of their use.
+void recover_frames(struct recovery *r, struct segment *seg, struct str bytes);
 MUST_USE bool spool_recover(struct spool *s, struct err *err);
 
 #endif

@@ -11,17 +11,9 @@ bool window_open(struct window *w, struct err *err)
     *w = (struct window){.fd = os_memfd("window")};
     if (w->fd < 0)
         return err_system(err, w->fd, "memory for a delivery");
+    buf_init(&w->bodies,
+             SIZE_MAX / 2); // the batch's limits hold: one letter of any size, or several
     buf_init(&w->manifest, (size_t)LIMIT_delivery_batch * 1024);
-    return true;
-}
-
-bool window_put_body(struct window *w, struct str body, uint64_t *offset, struct err *err)
-{
-    int rc = os_write_all(w->fd, body);
-    if (rc < 0)
-        return err_system(err, rc, "memory for a delivery");
-    *offset = w->size;
-    w->size += body.len;
     return true;
 }
 
@@ -46,19 +38,23 @@ bool window_seal(struct window *w, uint64_t *manifest, struct err *err)
 {
     if (!buf_ok(&w->manifest))
         return err_set(err, ERR_OUR_BUG, STATUS(4, 3, 0), "the manifest of a delivery is too long");
-    *manifest = w->size;
-    int rc = os_write_all(w->fd, buf_str(&w->manifest));
+    *manifest = w->bodies.len;
+    int rc = os_write_all(w->fd, buf_str(&w->bodies));
+    if (rc == 0)
+        rc = os_write_all(w->fd, buf_str(&w->manifest));
     if (rc == 0)
         rc = os_seal(w->fd, OS_SEAL_SHRINK | OS_SEAL_GROW | OS_SEAL_WRITE);
     if (rc < 0)
         return err_system(err, rc, "memory for a delivery");
-    w->size += w->manifest.len;
+    w->size = w->bodies.len + w->manifest.len;
+    buf_release(&w->bodies);
     return true;
 }
 
 void window_close(struct window *w)
 {
     os_close(&w->fd);
+    buf_finish(&w->bodies);
     buf_finish(&w->manifest);
 }
 
@@ -107,13 +103,15 @@ bool window_parse(struct str bytes, uint64_t manifest, struct arena *arena,
     if (rest.len > (size_t)LIMIT_delivery_batch * 1024)
         return err_set(err, ERR_PEER_WRONG, STATUS(4, 3, 0), "a manifest that is too long");
     size_t most = rest.len / ITEM_FIXED;
+    if (most > LIMIT_delivery_batch)
+        most = LIMIT_delivery_batch;
     view->items = arena_alloc_array(arena, most + 1, sizeof *view->items);
     view->intact = arena_alloc_array(arena, most + 1, sizeof *view->intact);
     if (!view->items || !view->intact)
         return err_set(err, ERR_TRY_LATER, STATUS(4, 3, 1), "no memory for a delivery");
     while (rest.len) {
         struct window_item *item = &view->items[view->count];
-        if (!parse_item(&rest, manifest, item))
+        if (view->count == most || !parse_item(&rest, manifest, item))
             return err_set(err, ERR_PEER_WRONG, STATUS(4, 3, 0), "a damaged manifest");
         struct str body = str_sub(bytes, (size_t)item->offset, (size_t)item->size);
         view->intact[view->count++] = crc32c(0, body) == item->crc;

@@ -1,6 +1,6 @@
-// A window: the letters of one batch on their way from the queue to the postman, in sealed anonymous
-// memory. The postman sees these letters and nothing else of the spool. Layout: the bodies, then the
-// manifest, which says for each delivery where its body stands and where it goes.
+// A window: the letters of one batch on their way from the queue to the postman, in sealed
+// anonymous memory. The postman sees these letters and nothing else of the spool. Layout: the
+// bodies, then the manifest, which says for each delivery where its body stands and where it goes.
 #ifndef STORE_WINDOW_H
 #define STORE_WINDOW_H
 
@@ -19,16 +19,16 @@ struct window_item {
     struct str header;  // what final delivery puts on top: Return-Path
 };
 
-// Writing: bodies are appended one by one, then the manifest; then it is sealed.
+// Writing: the caller appends each body to `bodies` (its offset is the length before), then its
+// item; at last all is sealed.
 struct window {
     int fd;
-    uint64_t size;
+    uint64_t size;     // of all, once it is sealed
+    struct buf bodies; // gathered, and written in one piece
     struct buf manifest;
     uint32_t count;
 };
 MUST_USE bool window_open(struct window *w, struct err *err);
-// Appends a body: its offset in *offset.
-MUST_USE bool window_put_body(struct window *w, struct str body, uint64_t *offset, struct err *err);
 void window_put_item(struct window *w, const struct window_item *item);
 // Appends the manifest and seals. *manifest is its offset.
 MUST_USE bool window_seal(struct window *w, uint64_t *manifest, struct err *err);

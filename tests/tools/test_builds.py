@@ -50,7 +50,7 @@ class Stage(TreeTest):
 
 class Telling(TreeTest):
     def test_from_the_first_failure_on(self):
-        text = ("[1/3] Compiling C object a.o\nnoise\nFAILED: b.o\ngcc b.c\nb.c:1: error: no\n"
+        text = ("[1/3] Compiling C object a.o\n    werror: true\nFAILED: b.o\ngcc b.c\nb.c:1: error: no\n"
                 "[2/3] Linking target x\nninja: build stopped\n")
         self.assertEqual(["FAILED: b.o", "gcc b.c", "b.c:1: error: no", "ninja: build stopped"],
                          builds._telling(text))

@@ -57,7 +57,7 @@ def make(root, build, jobs):
 def _telling(text):
     """The lines of a failed build that tell why: from the first failure on."""
     lines = [line for line in text.splitlines() if not re.match(r"\[\d+/\d+\] (Comp|Link|Gen)", line)]
-    first = next((n for n, line in enumerate(lines) if re.search(r"FAILED|error|ERROR", line)), 0)
+    first = next((n for n, line in enumerate(lines) if re.search(r"^FAILED: |: error: |ERROR:", line)), 0)
     return lines[first:first + 40]
 
 

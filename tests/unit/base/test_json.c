@@ -16,22 +16,22 @@ static void documents(void **state)
     json_begin(&j, &out);
     json_open_object(&j);
     json_name(&j, "event");
-    json_string(&j, STR("accepted"));
+    json_put_string(&j, STR("accepted"));
     json_name(&j, "to");
     json_open_array(&j);
-    json_string(&j, STR("a@b"));
+    json_put_string(&j, STR("a@b"));
     json_open_object(&j);
     json_name(&j, "x");
-    json_int(&j, INT64_MIN);
+    json_put_int(&j, INT64_MIN);
     json_close_object(&j);
     json_open_array(&j);
     json_close_array(&j);
-    json_int(&j, INT64_MAX);
+    json_put_int(&j, INT64_MAX);
     json_close_array(&j);
     json_name(&j, "yes");
-    json_bool(&j, true);
+    json_put_bool(&j, true);
     json_name(&j, "no");
-    json_bool(&j, false);
+    json_put_bool(&j, false);
     json_close_object(&j);
     check_put(&out, "{\"event\":\"accepted\",\"to\":[\"a@b\",{\"x\":-9223372036854775808},[],"
                     "9223372036854775807],\"yes\":true,\"no\":false}");
@@ -64,7 +64,7 @@ static void strings(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct json j;
         json_begin(&j, &out);
-        json_string(&j, cases[i].raw);
+        json_put_string(&j, cases[i].raw);
         check_put(&out, cases[i].json);
     }
     buf_finish(&out);

@@ -30,6 +30,7 @@
 #include <cmocka.h>
 #include <sqlite3.h>
 
+#include "os/file.h"
 #include "os/jail.h"
 
 #ifdef POSTHOUSE_SANITIZED
@@ -268,14 +269,7 @@ static int turn_executable(struct inmate *in)
     return at == MAP_FAILED ? 0 : result(mprotect(at, 4096, PROT_READ | PROT_EXEC));
 }
 
-static int make_process(struct inmate *in)
-{
-    (void)in;
-    long pid = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
-    if (pid == 0)
-        _exit(0);
-    return result(pid);
-}
+TRY(make_process, syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0)) // where it works, both are heard
 
 TRY(signal_parent, kill(1, 0))
 TRY(signal_other_thread_group, syscall(SYS_tgkill, 1, 1, 0))
@@ -294,8 +288,10 @@ static int send_elsewhere(struct inmate *in)
     return result(sendto(in->pair[0], "x", 1, 0, (struct sockaddr *)&to, sizeof(to)));
 }
 
+TRY(unset_append, fcntl(in->file, F_SETFL, 0))
 TRY(own_signals, fcntl(in->pair[0], F_SETOWN, getpid()))
 TRY(control_device, ioctl(in->pair[0], FIONREAD, &(int){0}))
+
 static int bind_listener(struct inmate *in)
 {
     struct sockaddr_in at = {.sin_family = AF_INET};
@@ -303,14 +299,7 @@ static int bind_listener(struct inmate *in)
 }
 
 TRY(set_user, setuid(0))
-
-static int read_other_name(struct inmate *in)
-{
-    char target[64];
-    (void)in;
-    return result(readlink("/proc/self/exe", target, sizeof(target)));
-}
-
+TRY(read_other_name, readlink("/proc/self/exe", (char[64]){0}, 64))
 TRY(do_exec, syscall(SYS_execve, "/bin/true", NULL, NULL))
 TRY(do_execveat, syscall(SYS_execveat, AT_FDCWD, "/bin/true", NULL, NULL, 0))
 TRY(do_fork, syscall(SYS_vfork))
@@ -368,6 +357,7 @@ static const struct forbidden forbidden[] = {
     {"raise a limit", raise_limit, false, true},
     {"send to an address", send_elsewhere, false, false},
     {"own a socket's signals", own_signals, false, false},
+    {"write over the event log", unset_append, false, false},
     {"control a device", control_device, false, false},
     {"bind", bind_listener, false, false},
     {"setuid", set_user, false, false},
@@ -446,7 +436,7 @@ static int use_loop(struct inmate *in)
         send(in->pair[0], "x", 1, MSG_NOSIGNAL) != 1 || epoll_wait(in->epoll, &event, 1, 1000) != 1)
         return errno ? errno : 1;
     int copy = fcntl(in->pair[1], F_DUPFD_CLOEXEC, 0);
-    if (copy < 0 || fcntl(copy, F_SETFL, O_NONBLOCK) < 0 || recv(copy, &byte, 1, 0) != 1)
+    if (copy < 0 || fcntl(copy, F_GETFL) < 0 || recv(copy, &byte, 1, 0) != 1)
         return errno;
     if (clock_gettime(CLOCK_MONOTONIC, &now) < 0 || usleep(1) < 0)
         return errno;
@@ -456,8 +446,8 @@ static int use_loop(struct inmate *in)
 static int leave_cleanly(struct inmate *in)
 {
     (void)in;
-    fprintf(stderr, "# a line after the jail\n");
-    exit(0);
+    free(malloc(100));
+    exit(0); // with all that libraries do then
 }
 
 static void *thread_main(void *argument)
@@ -552,8 +542,15 @@ static int use_locks(struct inmate *in)
     return result(fcntl(in->file, F_OFD_SETLK, &lock));
 }
 
+static bool see_name(void *context, const char *name)
+{
+    *(size_t *)context += name[0] != '\0';
+    return true;
+}
+
 static int read_files(struct inmate *in)
 {
+    size_t names = 0;
     struct stat st;
     struct statfs fs;
     char bytes[256];
@@ -561,8 +558,8 @@ static int read_files(struct inmate *in)
     if (fd < 0 || fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0 || pread(fd, bytes, 7, 0) != 7)
         return errno;
     int dir = openat(in->inside, "new", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0 || syscall(SYS_getdents64, dir, bytes, sizeof(bytes)) <= 0)
-        return errno;
+    if (dir < 0 || os_list(dir, see_name, &names) < 0 || names != 1)
+        return errno ? errno : 1;
     if (fstatat(in->inside, "new/letter", &st, AT_SYMLINK_NOFOLLOW) < 0)
         return errno;
     return result(fstatat(in->inside, "new/none", &st, 0)) == ENOENT ? 0 : 1;

@@ -129,6 +129,23 @@ static void one_transaction_by_its_events(void **state)
     smtp_server_finish(&s);
 }
 
+// The contract: refusals from MAIL on end in the id, also those that the engine gives by itself.
+static void a_refused_mail_has_an_id(void **state)
+{
+    (void)state;
+    struct smtp_server s;
+    smtp_server_init(&s, &config);
+    check_feed(&s, "EHLO c.example\r\n", "helo more ");
+    buf_clear(&s.out);
+    s.id = (struct mail_id){.bytes = {[15] = 9}};
+    s.id_drawn = true;
+    check_feed(&s, "MAIL FROM:<a@b.example> COLOUR=red\r\n",
+               "refused 555 <MAIL FROM:<a@b.example> COLOUR=red> more ");
+    check_out(&s, "555 5.5.4 Unknown parameter: COLOUR=red [00000000000000000000000009]\r\n");
+    assert_false(s.has_id || s.id_drawn); // the next MAIL gets another one
+    smtp_server_finish(&s);
+}
+
 static void resets_are_told(void **state)
 {
     (void)state;
@@ -523,6 +540,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_transaction_by_its_events),
+        cmocka_unit_test(a_refused_mail_has_an_id),
         cmocka_unit_test(resets_are_told),
         cmocka_unit_test(refused_line_in_pieces),
         cmocka_unit_test(data_are_refused_at_once_and_answered_at_their_end),

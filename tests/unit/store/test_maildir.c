@@ -108,7 +108,7 @@ static const char *name_of(struct house *h, const struct str *pieces, size_t cou
 {
     struct maildir_name name = {.id = some_id(), .recipient = 3};
     struct buf text;
-    struct str copy;
+    struct str copy = {NULL, 0};
     maildir_measure(&name, pieces, count);
     buf_init(&text, 256);
     maildir_name_put(&text, &name);
@@ -117,7 +117,7 @@ static const char *name_of(struct house *h, const struct str *pieces, size_t cou
     return copy.ptr;
 }
 
-#define LETTER  STR("Subject: \xe4\xbd\xa0\xe5\xa5\xbd\r\n\r\nbody\r\n")
+#define LETTER STR("Subject: \xe4\xbd\xa0\xe5\xa5\xbd\r\n\r\nbody\r\n")
 #define ON_DISK STR("Subject: \xe4\xbd\xa0\xe5\xa5\xbd\n\nbody\n")
 
 // All steps of one delivery; with *fd synced as the postman does it.
@@ -863,7 +863,7 @@ static struct str uidl_of(struct house *h, const char *unique)
 {
     const struct maildir_letter letter = {.unique = str_of(unique)};
     struct buf out;
-    struct str copy;
+    struct str copy = {NULL, 0};
     buf_init(&out, 256);
     maildir_put_uidl(&out, &letter);
     assert_true(buf_ok(&out) && arena_copy(&h->arena, buf_str(&out), &copy));
