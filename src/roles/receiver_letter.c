@@ -127,9 +127,20 @@ static bool send(struct receiver *r, struct letter *letter)
     return ok;
 }
 
+static bool fits(const struct letter *letter)
+{
+    size_t extent = 2 * sizeof(uint32_t);
+    return (letter->envelope.count + letter->body.count) * extent <= LIMIT_message / 2;
+}
+
 bool letter_submit(struct session *s)
 {
-    return put_envelope(s, s->letter) && send(s->receiver, s->letter);
+    struct letter *letter = s->letter;
+    if (!put_envelope(s, letter) || !fits(letter))
+        return false;
+    if (!send(s->receiver, letter)) // a queue that is being started again is soon back
+        list_append(&s->receiver->resubmit, &letter->link);
+    return true;
 }
 
 // The queue died before it answered: what it committed it knows by the id, the rest it takes now.
