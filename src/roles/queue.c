@@ -128,7 +128,7 @@ static void committed(struct spool_waiter *waiter, bool durable)
 {
     struct submission *sub = CONTAINER_OF(waiter, struct submission, waiter);
     struct queue *q = sub->queue;
-    if (!durable) {
+    if (!durable && sub->addresses) {
         answer(sub, false, 451);
     } else if (sub->addresses) {
         answer(sub, true, 250);
@@ -137,6 +137,8 @@ static void committed(struct spool_waiter *waiter, bool durable)
         struct spool_letter *known = spool_find(q->spool, &sub->id);
         bool safe = known && known->durable;
         answer(sub, safe, safe ? 250 : 451);
+        if (safe && !known->owner) // ours, without its addresses
+            queue_schedule(q, known);
     }
     free_submission(sub);
 }
@@ -175,6 +177,8 @@ static void added(struct submission *sub, enum spool_added how, const struct env
         spool_wait(sub->queue->spool, &sub->waiter);
         return;
     case SPOOL_FULL:
+        if (sub->is_large)
+            spool_remove_body(sub->queue->spool, &sub->id);
         answer(sub, false, 452);
         break;
     case SPOOL_BAD:

@@ -262,7 +262,8 @@ struct flight {
     struct ipc_channel *postman;
     size_t count;
     struct attempt *attempts[LIMIT_delivery_batch];
-    bool readable[LIMIT_delivery_batch]; // false: its record is damaged
+    // ERR_NONE: it is in the window. ERR_TRY_LATER: the disk would not give it now. Else: damaged.
+    enum err_class read[LIMIT_delivery_batch];
 };
 
 static bool put_one(struct flight *f, const struct attempt *a, struct buf *bytes,
@@ -304,12 +305,12 @@ static void build_work(struct os_job *job)
     for (size_t i = 0; i < f->count; i++) {
         struct window_item item = {.size = 0};
         arena_init(&arena, 4 * (size_t)LIMIT_envelope);
-        f->readable[i] = put_one(f, f->attempts[i], &bytes, &arena, &item);
+        // One that cannot be read, now or ever, must not hold up those it happens to be with.
+        bool ok = put_one(f, f->attempts[i], &bytes, &arena, &item);
+        f->read[i] = ok ? ERR_NONE : f->err.class;
+        if (!ok)
+            log_line(LOG_ERROR, "%s", f->err.text);
         arena_finish(&arena);
-        if (!f->readable[i] && f->err.class == ERR_TRY_LATER) {
-            f->ok = false; // the disk or memory, not the record
-            break;
-        }
     }
     buf_finish(&bytes);
     f->ok = f->ok && window_seal(&f->window, &f->manifest, &f->err);
@@ -337,18 +338,21 @@ static void take_back(struct flight *f, bool killed)
     free_flight(f);
 }
 
-// Those whose record is damaged leave the batch.
+// Those that could not be read leave the batch. The log has said which and why.
 static void drop_unreadable(struct flight *f)
 {
     size_t kept = 0;
     for (size_t i = 0; i < f->count; i++) {
         struct attempt *a = f->attempts[i];
-        if (f->readable[i]) {
+        if (f->read[i] == ERR_NONE) {
             f->attempts[kept++] = a;
             continue;
         }
         spool_let_go(f->queue->spool, a->letter);
-        hold(f->queue, a, err_text(&f->err));
+        if (f->read[i] == ERR_TRY_LATER)
+            defer(f->queue, a, STR("the spool cannot be read"));
+        else
+            hold(f->queue, a, STR("the letter is damaged in the spool"));
     }
     f->count = kept;
 }
