@@ -199,6 +199,8 @@ static void letters_gone(struct batch *b)
         b->spool->live_letters--;
         b->spool->live_recipients -= letter->pending;
         letter->pending = 0;
+        if (letter->large)
+            large_remove(b->spool, &letter->id);
         spool_forget_letter(b->spool, letter);
     }
 }
@@ -272,7 +274,7 @@ static void commit_done(struct os_job *job)
         letter->segment->live--;
         s->live_letters--;
         if (letter->large)
-            spool_remove_body(s, &letter->id);
+            large_remove(s, &letter->id);
     }
     s->flying = NULL;
     if (b->aborting)
@@ -339,7 +341,8 @@ bool spool_begin(struct spool *s, struct loop *loop, struct err *err)
     s->loop = loop;
     s->hook.run = turn_end;
     if (!os_workers_open(&s->committer, loop, "commit", 1, err) ||
-        !os_workers_open(&s->helpers, loop, "spool", 1, err))
+        !os_workers_open(&s->helpers, loop, "spool", 1, err) ||
+        !os_workers_open(&s->writers, loop, "bodies", LARGE_THREADS, err))
         return false;
     want_spare(s);
     return true;
