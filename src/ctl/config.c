@@ -21,14 +21,15 @@ int config_schema_command(struct command *c)
     return EXIT_DONE;
 }
 
+// Everything below the directories that dist/posthouse.service lets the server write in.
 int config_sample_command(struct command *c)
 {
     const struct conf_setting settings[] = {
         {STR("hostname"), STR("mail.example.com")},
-        {STR("spool_dir"), STR("/var/spool/posthouse")},
+        {STR("spool_dir"), STR("/var/lib/posthouse/spool")},
         {STR("state_dir"), STR("/var/lib/posthouse")},
         {STR("log_dir"), STR("/var/log/posthouse")},
-        {STR("mail_dir"), STR("/var/mail/posthouse")},
+        {STR("mail_dir"), STR("/var/lib/posthouse/mail")},
     };
     struct conf_sample sample = {
         .settings = settings,

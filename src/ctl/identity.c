@@ -1,5 +1,7 @@
 #include "ctl/identity.h"
 
+#include <errno.h>
+
 #include "os/file.h"
 #include "os/process.h"
 
@@ -31,14 +33,32 @@ static bool reaches(const struct os_identity *who, struct str path, struct arena
     return true;
 }
 
+// Domains and users come before the first start: the directory for them may still be missing.
+static bool make_state_dir(const struct command *c, const struct os_identity *owner,
+                           struct err *err)
+{
+    struct str path;
+    if (!arena_copy(c->arena, c->conf->state_dir, &path))
+        return err_set(err, ERR_GIVE_UP, STATUS(4, 3, 5), "the state directory's name is too long");
+    int code = os_mkdir(OS_HERE, path.ptr, 0700);
+    if (code == -EEXIST)
+        return true;
+    if (code >= 0 && owner)
+        code = os_chown(OS_HERE, path.ptr, owner->uid, owner->gid);
+    return code >= 0 || err_system(err, code, "%s", path.ptr);
+}
+
 int identity_take(const struct command *c)
 {
     struct os_identity identity;
     struct err err;
-    if (!os_is_root())
-        return EXIT_DONE;
-    if (!os_find_user(c->conf->run_as, &identity, &err))
+    bool root = os_is_root();
+    if (root && !os_find_user(c->conf->run_as, &identity, &err))
         return command_error(c, &err);
+    if (!make_state_dir(c, root ? &identity : NULL, &err))
+        return command_error(c, &err);
+    if (!root)
+        return EXIT_DONE;
     if (!reaches(&identity, c->conf->state_dir, c->arena) || os_become(&identity, &err))
         return EXIT_DONE;
     return command_error(c, &err);

@@ -4,7 +4,8 @@
 
 #include "ctl/command.h"
 
-// As root: becomes the user `run_as` for good, before any of the roles' files is opened. Only where
+// Makes state_dir where it is missing (0700; the user run_as owns it when root makes it). Then, as
+// root: becomes the user `run_as` for good, before any of the roles' files is opened. Only where
 // that user cannot reach state_dir (an instance below root's own directories) it stays root; what
 // it makes there belongs to the directory's owner all the same (store/database.h). As anybody else:
 // nothing. EXIT_DONE, or the exit code of the message that was said.

@@ -9,7 +9,7 @@
 #include "os/file.h"
 #include "os/net.h"
 
-enum { READ_PIECE = 65536, READS_A_TURN = 16, FDS_MAX = 64 };
+enum { READ_PIECE = 65536, READS_A_TURN = 16, FDS_IN_MAX = 64 };
 
 static const struct row {
     const char *name;
@@ -53,10 +53,10 @@ struct ipc_channel {
     const struct ipc_handlers *handlers;
     void *context;
     struct buf in, out;
-    uint64_t sent; // octets that left: out begins there
-    struct passing fds_out[FDS_MAX];
-    size_t fds_out_count;
-    int fds_in[FDS_MAX];
+    uint64_t sent;           // octets that left: out begins there
+    struct passing *fds_out; // as many as wait: the process's own limit on descriptors bounds them
+    size_t fds_out_count, fds_out_cap;
+    int fds_in[FDS_IN_MAX];
     size_t fds_in_count;
     struct slots slots[MSG_COUNT];
     const char *broken;
@@ -150,6 +150,7 @@ static void free_channel(struct ipc_channel *c)
         os_close(&c->fds_in[i]);
     for (int t = 0; t < MSG_COUNT; t++)
         slots_finish(&c->slots[t]);
+    free(c->fds_out);
     buf_finish(&c->in);
     buf_finish(&c->out);
     free(c);
@@ -252,6 +253,21 @@ static void turn_end(struct turn_hook *hook)
         bury(c);
 }
 
+// The descriptor of a message that is put behind all that waits already.
+static bool keep_descriptor(struct ipc_channel *c, int fd)
+{
+    int own = os_duplicate(fd);
+    if (own < 0)
+        return false;
+    if (c->fds_out_count == c->fds_out_cap) {
+        c->fds_out_cap = c->fds_out_cap ? 2 * c->fds_out_cap : 8;
+        c->fds_out = realloc(c->fds_out, c->fds_out_cap * sizeof c->fds_out[0]);
+        must(c->fds_out != NULL);
+    }
+    c->fds_out[c->fds_out_count++] = (struct passing){c->sent + c->out.len, own};
+    return true;
+}
+
 void ipc_send(struct ipc_channel *c, const struct msg *m)
 {
     must(allowed(m->type, c->self, c->peer));
@@ -259,13 +275,14 @@ void ipc_send(struct ipc_channel *c, const struct msg *m)
         return;
     struct msg copy = *m;
     int *fd = msg_fd(&copy);
-    if (fd) {
-        int own = c->fds_out_count < FDS_MAX ? os_duplicate(*fd) : -EMFILE;
-        if (own < 0) {
-            ipc_break(c, "no descriptor left for it");
-            return;
-        }
-        c->fds_out[c->fds_out_count++] = (struct passing){c->sent + c->out.len, own};
+    // Credits do not bound notes: a peer that stands still must not take us with it.
+    if (c->out.len > LIMIT_channel_output - LIMIT_message) {
+        ipc_break(c, "it does not read");
+        return;
+    }
+    if (fd && !keep_descriptor(c, *fd)) {
+        ipc_break(c, "no descriptor left for it");
+        return;
     }
     if (rows[m->type].kind == IPC_REPLY) {
         struct slots *s = slots_of(c, (enum ipc_type)(m->type - 1));
@@ -368,14 +385,14 @@ static void read_some(struct ipc_channel *c)
             return;
         if (n > 0)
             buf_added(&c->in, (size_t)n);
-        if (fd >= 0 && c->fds_in_count == FDS_MAX) {
+        if (fd >= 0 && c->fds_in_count == FDS_IN_MAX) {
             os_close(&fd);
             ipc_break(c, "it sent too many descriptors");
         } else if (fd >= 0) {
             c->fds_in[c->fds_in_count++] = fd;
         }
         if (n <= 0)
-            ipc_break(c, "it is gone");
+            ipc_break(c, n == 0 || n == -ECONNRESET ? "it is gone" : "it cannot be read");
         else if (!c->broken)
             take_messages(c);
         if (n < READ_PIECE && fd < 0)

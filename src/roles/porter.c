@@ -18,14 +18,12 @@
 #include "os/random.h"
 #include "proto/pop3_server.h"
 #include "session/admission.h"
+#include "session/doors.h"
 #include "session/pump.h"
 
 enum {
     KEPT_INPUT = 65536,
     HANDED_INPUT = 32768, // what may wait behind PASS: it has to fit into one message
-    ACCEPTS_A_TURN = 64,
-    ACCEPT_AGAIN_MS = 100, // when descriptors or memory ran out
-    SESSION_ID = 10,
     TICKET_MAX = 64,
     PEER_MAX = 64,
 };
@@ -33,18 +31,10 @@ enum {
 struct porter {
     struct role *role;
     struct admission admission;
-    struct link doors;
+    struct doors doors;
     struct link sessions;
     struct timer deadline;
     bool draining, drained;
-};
-
-// A listening socket.
-struct door {
-    struct link link;
-    struct watch watch;
-    struct timer again;
-    struct porter *porter;
 };
 
 struct session {
@@ -53,7 +43,7 @@ struct session {
     struct pump pump;
     struct pop3_server engine;
     struct net_address peer;
-    char id[SESSION_ID];
+    char id[SESSION_ID_TEXT + 1];
     struct ipc_channel *asked; // login, while it checks the password
     struct buf ticket;         // login said yes; goes to the reader when all output has left
 };
@@ -74,10 +64,8 @@ static void tell(const struct session *s, enum log_event_name name, const char *
     struct buf peer;
     buf_init(&peer, PEER_MAX);
     net_put_address(&peer, &s->peer);
-    log_event(&(struct log_event){.name = name,
-                                  .session = str_from(s->id, SESSION_ID),
-                                  .peer = buf_str(&peer),
-                                  .rule = str_of(rule)});
+    log_event(&(struct log_event){
+        .name = name, .session = str_of(s->id), .peer = buf_str(&peer), .rule = str_of(rule)});
     buf_finish(&peer);
 }
 
@@ -190,7 +178,7 @@ static void hand_over(struct session *s)
     m.adopt.client = client;
     m.adopt.ticket = buf_str(&s->ticket);
     m.adopt.peer = buf_str(&peer);
-    m.adopt.session = str_from(s->id, SESSION_ID);
+    m.adopt.session = str_of(s->id);
     ipc_send(reader, &m);
     os_close(&client);
     buf_finish(&peer);
@@ -256,17 +244,6 @@ static void on_lost(struct ipc_channel *channel, enum ipc_type request, void *ow
 
 // ---- clients come
 
-static void put_session_id(char id[SESSION_ID])
-{
-    unsigned char random[7];
-    struct buf text;
-    os_random(random, sizeof random);
-    buf_init(&text, 16);
-    base32_put(&text, str_from(random, sizeof random));
-    memcpy(id, text.ptr + text.len - SESSION_ID, SESSION_ID);
-    buf_finish(&text);
-}
-
 // Says no in one write: a client that is too many gets no session and no memory.
 static void turn_away(const struct session *s, int fd, const char *rule)
 {
@@ -279,15 +256,16 @@ static void turn_away(const struct session *s, int fd, const char *rule)
     os_close(&fd);
 }
 
-static void welcome(struct porter *p, int fd, const struct net_address *peer)
+static void welcome(struct doors *doors, int fd, const struct net_address *peer)
 {
+    struct porter *p = CONTAINER_OF(doors, struct porter, doors);
     const struct conf *conf = p->role->conf;
     struct err err;
     struct session *s = calloc(1, sizeof *s);
     must(s != NULL);
     s->porter = p;
     s->peer = *peer;
-    put_session_id(s->id);
+    session_id(s->id);
     const char *rule = admission_enter(&p->admission, peer);
     if (rule) {
         turn_away(s, fd, rule);
@@ -307,32 +285,6 @@ static void welcome(struct porter *p, int fd, const struct net_address *peer)
     tell(s, EVENT_connected, NULL);
 }
 
-static void on_door(struct watch *watch, unsigned events)
-{
-    struct door *door = CONTAINER_OF(watch, struct door, watch);
-    struct porter *p = door->porter;
-    (void)events;
-    for (int i = 0; i < ACCEPTS_A_TURN; i++) {
-        struct net_address peer;
-        int fd = net_accept(watch->fd, &peer);
-        if (fd == -EAGAIN)
-            return;
-        if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
-            loop_change(p->role->loop, watch, 0);
-            loop_set_timer(p->role->loop, &door->again, ACCEPT_AGAIN_MS);
-            return;
-        }
-        if (fd >= 0) // else that one client is gone again
-            welcome(p, fd, &peer);
-    }
-}
-
-static void on_door_again(struct timer *timer)
-{
-    struct door *door = CONTAINER_OF(timer, struct door, again);
-    loop_change(door->porter->role->loop, &door->watch, LOOP_READ);
-}
-
 // ---- the role
 
 static bool begin(struct role *role, struct err *err)
@@ -341,7 +293,7 @@ static bool begin(struct role *role, struct err *err)
     (void)err;
     must(p != NULL);
     p->role = role;
-    list_init(&p->doors);
+    doors_init(&p->doors, role->loop, welcome);
     list_init(&p->sessions);
     admission_init(&p->admission, role->conf->limits.max_sessions,
                    role->conf->limits.sessions_per_address);
@@ -353,13 +305,8 @@ static void listener(struct role *role, int fd, enum conf_protocol protocol)
 {
     struct porter *p = role->state;
     struct err err;
-    struct door *door = calloc(1, sizeof *door);
-    must(door != NULL && protocol == CONF_POP3);
-    door->porter = p;
-    door->watch = (struct watch){.fd = fd, .ready = on_door};
-    door->again.fire = on_door_again;
-    list_append(&p->doors, &door->link);
-    if (!loop_add(role->loop, &door->watch, LOOP_READ, &err))
+    must(protocol == CONF_POP3);
+    if (!doors_open(&p->doors, fd, &err))
         role_fail(&err);
 }
 
@@ -375,13 +322,7 @@ static void drain(struct role *role, uint64_t milliseconds)
 {
     struct porter *p = role->state;
     p->draining = true;
-    for (struct link *at; (at = list_pop(&p->doors)) != NULL;) {
-        struct door *door = CONTAINER_OF(at, struct door, link);
-        loop_cancel_timer(role->loop, &door->again);
-        loop_remove(role->loop, &door->watch);
-        os_close(&door->watch.fd);
-        free(door);
-    }
+    doors_close(&p->doors);
     p->deadline.fire = on_deadline;
     loop_set_timer(role->loop, &p->deadline, milliseconds);
     LIST_EACH(&p->sessions, at, next)

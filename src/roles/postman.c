@@ -359,7 +359,10 @@ static void on_deliver(struct ipc_channel *channel, struct msg *m, void *owner)
     if (!read_letters(&m->deliver, &batch->arena, &letters, &err)) {
         log_line(LOG_ERROR, "%s", err.text);
         free_batch(batch);
-        ipc_break(channel, "it handed over a window that cannot be read");
+        if (err.class == ERR_TRY_LATER)
+            ipc_send(channel, &reply); // without results: all of it is deferred
+        else
+            ipc_break(channel, "it handed over a window that cannot be read");
         return;
     }
     size_t count = letters.view.count;

@@ -65,6 +65,7 @@ static void lost(struct ipc_channel *channel, enum ipc_type request, void *owner
 {
     struct role *role = ipc_context(channel);
     queue_attempt_lost(role->state, request, owner);
+    queue_advance(role->state); // at a reload the next one is there already
 }
 
 static void peer(struct role *role, struct ipc_channel *channel)

@@ -78,6 +78,10 @@ static void new_attempt(struct queue *q, struct spool_letter *letter, uint32_t r
 static void end_attempt(struct queue *q, struct attempt *a)
 {
     a->letter->recipients[a->recipient].busy = 0;
+    if (a->letter->pending == 0) { // its memory goes with its segment: nothing may point to it
+        loop_cancel_timer(q->role->loop, &a->letter->timer);
+        list_remove(&a->letter->due);
+    }
     list_remove(&a->link);
     q->attempts--;
     free((void *)(uintptr_t)a->mailbox.ptr);

@@ -1,23 +1,12 @@
 // The receiver: SMTP with clients. It sees its own sessions, its arena, and nothing of the disk.
 #include "roles/receiver.h"
 
-#include <errno.h>
-
 #include "os/clock.h"
 #include "os/file.h"
 
 enum {
-    ACCEPTS_A_TURN = 64,
-    ACCEPT_PAUSE_MS = 100, // after EMFILE and its like
     LEASE_LOW = 4096,
     DRAIN_EVERY_MS = 20,
-};
-
-struct listener {
-    struct link link;
-    struct watch watch;
-    struct timer pause;
-    struct receiver *receiver;
 };
 
 void receiver_session_over(struct receiver *r, struct session *s)
@@ -29,59 +18,19 @@ void receiver_session_over(struct receiver *r, struct session *s)
 
 // ---- listeners
 
-static void accept_some(struct watch *watch, unsigned events)
+static void welcome(struct doors *doors, int fd, const struct net_address *peer)
 {
-    struct listener *l = CONTAINER_OF(watch, struct listener, watch);
-    struct receiver *r = l->receiver;
-    (void)events;
-    for (int i = 0; i < ACCEPTS_A_TURN; i++) {
-        struct net_address peer;
-        int fd = net_accept(watch->fd, &peer);
-        if (fd == -EAGAIN)
-            return;
-        if (fd == -ECONNABORTED)
-            continue;
-        if (fd < 0) {
-            log_line(LOG_WARNING, "connections wait: %s", strerror(-fd));
-            loop_change(r->role->loop, watch, 0);
-            loop_set_timer(r->role->loop, &l->pause, ACCEPT_PAUSE_MS);
-            return;
-        }
-        session_start(r, fd, &peer, admission_enter(&r->admission, &peer));
-    }
-}
-
-static void accept_again(struct timer *timer)
-{
-    struct listener *l = CONTAINER_OF(timer, struct listener, pause);
-    loop_change(l->receiver->role->loop, &l->watch, LOOP_READ);
+    struct receiver *r = CONTAINER_OF(doors, struct receiver, doors);
+    session_start(r, fd, peer, admission_enter(&r->admission, peer));
 }
 
 static void on_listener(struct role *role, int fd, enum conf_protocol protocol)
 {
     struct receiver *r = role->state;
-    struct listener *l = calloc(1, sizeof *l);
     struct err err;
-    must(l != NULL && protocol == CONF_SMTP);
-    l->receiver = r;
-    l->watch = (struct watch){.fd = fd, .ready = accept_some};
-    l->pause.fire = accept_again;
-    if (!loop_add(role->loop, &l->watch, LOOP_READ, &err))
+    must(protocol == CONF_SMTP);
+    if (!doors_open(&r->doors, fd, &err))
         role_fail(&err);
-    list_append(&r->listeners, &l->link);
-}
-
-static void close_listeners(struct receiver *r)
-{
-    LIST_EACH(&r->listeners, at, after)
-    {
-        struct listener *l = CONTAINER_OF(at, struct listener, link);
-        list_remove(at);
-        loop_remove(r->role->loop, &l->watch);
-        loop_cancel_timer(r->role->loop, &l->pause);
-        os_close(&l->watch.fd);
-        free(l);
-    }
 }
 
 // ---- leases of ids (promise 5)
@@ -152,7 +101,7 @@ static void lost(struct ipc_channel *channel, enum ipc_type request, void *owner
     } else if (request == MSG_lookup) {
         struct session *s = owner;
         s->asking = false;
-        list_append(&r->want_lookup, &s->waiting);
+        session_look_up(s); // at a reload the next directory is there already
     }
 }
 
@@ -194,7 +143,7 @@ static bool prepare(struct role *role, struct err *err)
         .max_recipients = (uint32_t)role->conf->limits.max_recipients,
         .refuse_bare_newline = role->conf->bare_newline == CONF_BARE_REFUSE};
     list_init(&r->sessions);
-    list_init(&r->listeners);
+    doors_init(&r->doors, role->loop, welcome);
     list_init(&r->want_id);
     list_init(&r->want_lookup);
     list_init(&r->want_data);
@@ -210,9 +159,10 @@ static bool prepare(struct role *role, struct err *err)
 static void drain_step(struct timer *timer)
 {
     struct receiver *r = CONTAINER_OF(timer, struct receiver, drain_timer);
+    bool last_call = loop_now(r->role->loop) >= r->drain_by;
     LIST_EACH(&r->sessions, at, after)
     {
-        session_shut_down(CONTAINER_OF(at, struct session, link));
+        session_shut_down(CONTAINER_OF(at, struct session, link), last_call);
     }
     if (list_empty(&r->sessions))
         role_drained(r->role);
@@ -223,8 +173,10 @@ static void drain_step(struct timer *timer)
 static void drain(struct role *role, uint64_t milliseconds)
 {
     struct receiver *r = role->state;
-    (void)milliseconds; // the supervisor keeps the time
-    close_listeners(r);
+    // The supervisor ends us when the time is up: the 421 must be out before.
+    r->drain_by = loop_now(role->loop) + milliseconds / 10 * 9;
+    doors_close(&r->doors);
+    r->drain_hurry_ms = loop_now(role->loop) + milliseconds / 2; // the supervisor keeps the time
     r->drain_timer.fire = drain_step;
     drain_step(&r->drain_timer);
 }

@@ -12,10 +12,10 @@
 #include "roles/receiver_arena.h"
 #include "roles/role.h"
 #include "session/admission.h"
+#include "session/doors.h"
 #include "session/pump.h"
 
 enum {
-    SESSION_ID_TEXT = 10,
     ARENA_TIGHT = 80, // in hundredths: bodies go to files, and DATA waits
     ANSWER_MS = 5000, // directory or queue silent for so long: 451 4.3.0
 };
@@ -49,7 +49,7 @@ struct receiver {
     bool has_arena;
     struct admission admission;
     struct link sessions;
-    struct link listeners;
+    struct doors doors;
     struct link want_id;     // sessions that wait for a lease
     struct link want_lookup; // sessions that wait for a credit
     struct link want_data;   // sessions at DATA that wait for space in the arena
@@ -61,6 +61,8 @@ struct receiver {
     uint8_t lease_base[10];
     uint32_t lease_next, lease_left;
     struct timer drain_timer;
+    uint64_t drain_by;       // monotonic ms: sessions in the middle of something end then
+    uint64_t drain_hurry_ms; // loop time: from then on busy sessions end too
     bool leasing, has_space;
 };
 
@@ -73,6 +75,7 @@ struct session {
     struct net_address peer;
     struct timer patience;                 // for an answer of another role
     enum smtp_reply late;                  // what the client is told when it runs out
+    uint64_t heard_ms;                     // loop time of the last input
     struct letter *letter;                 // from DATA to its answer
     const struct address *asked_recipient; // in the engine, while its RCPT waits
     bool asking;                           // a lookup is under way
@@ -95,7 +98,7 @@ void session_look_up(struct session *s);
 void session_begin_data(struct session *s);
 void session_on_found(struct ipc_channel *channel, struct msg *m, void *owner);
 void session_committed(struct session *s, enum smtp_reply reply);
-void session_shut_down(struct session *s);
+void session_shut_down(struct session *s, bool last_call);
 
 // receiver_letter.c
 MUST_USE bool letter_begin(struct session *s);

@@ -1,24 +1,12 @@
 // One client: the events of the SMTP engine, answered with what directory and queue say.
 #include "roles/receiver.h"
 
-#include "base/base32.h"
 #include "base/limits.h"
 #include "ipc/verdicts.h"
 #include "mail/received.h"
 #include "os/file.h"
-#include "os/random.h"
 
-static void put_session_id(struct session *s)
-{
-    unsigned char random[(SESSION_ID_TEXT * 5 + 7) / 8];
-    struct buf text;
-    buf_init(&text, 32);
-    os_random(random, sizeof random);
-    base32_put(&text, str_from(random, sizeof random));
-    memcpy(s->id, text.ptr + text.len - SESSION_ID_TEXT, SESSION_ID_TEXT);
-    s->id[SESSION_ID_TEXT] = '\0';
-    buf_finish(&text);
-}
+enum { DRAIN_SILENCE_MS = 200 };
 
 // ---- the log
 
@@ -83,6 +71,8 @@ static void wait_for_answer(struct session *s, enum smtp_reply late)
 static void answer(struct session *s, enum smtp_reply reply, struct str detail)
 {
     loop_cancel_timer(s->receiver->role->loop, &s->patience);
+    if (s->pump.finishing) // 421 was said meanwhile: nothing waits for this any more
+        return;
     smtp_server_answer(&s->smtp, reply, detail);
     pump_flush(&s->pump);
     pump_resume(&s->pump);
@@ -275,6 +265,7 @@ static size_t input(struct pump *pump, struct str bytes)
     struct session *s = CONTAINER_OF(pump, struct session, pump);
     struct smtp_event event;
     size_t taken = 0;
+    s->heard_ms = loop_now(s->receiver->role->loop);
     for (;;) {
         if (!s->smtp.has_id && !s->smtp.id_drawn)
             s->smtp.id_drawn = receiver_take_id(s->receiver, &s->smtp.id);
@@ -303,9 +294,10 @@ static size_t input(struct pump *pump, struct str bytes)
 static void drained(struct pump *pump)
 {
     struct session *s = CONTAINER_OF(pump, struct session, pump);
-    if (s->full)
-        pump_resume(pump);
-    s->full = false;
+    if (!s->full)
+        return;
+    s->full = false; // first: what was kept may fill the replies again
+    pump_resume(pump);
 }
 
 static void ended(struct pump *pump, enum pump_end end)
@@ -341,8 +333,9 @@ void session_start(struct receiver *r, int fd, const struct net_address *peer,
     must(s != NULL);
     s->receiver = r;
     s->peer = *peer;
+    s->heard_ms = loop_now(r->role->loop);
     s->patience.fire = out_of_patience;
-    put_session_id(s);
+    session_id(s->id);
     smtp_server_init(&s->smtp, &r->smtp);
     smtp_server_greet(&s->smtp, greeting);
     list_append(&r->sessions, &s->link);
@@ -363,10 +356,17 @@ void session_start(struct receiver *r, int fd, const struct net_address *peer,
     }
 }
 
-// At a drain: sessions between two letters end now, others when their letter is answered.
-void session_shut_down(struct session *s)
+// At a drain: sessions between two letters end when they are silent, so that nobody who has just
+// come is turned away by a reload; in the second half of the time they end as soon as they can; at
+// the last call all do that wait for no commit.
+void session_shut_down(struct session *s, bool last_call)
 {
-    if (s->pump.finishing || !smtp_server_idle(&s->smtp) || s->letter)
+    struct receiver *r = s->receiver;
+    uint64_t now = loop_now(r->role->loop);
+    bool with_queue = s->letter && timer_is_set(&s->patience);
+    bool quiet = smtp_server_idle(&s->smtp) && !s->letter;
+    bool silent = now >= r->drain_hurry_ms || now - s->heard_ms >= DRAIN_SILENCE_MS;
+    if (s->pump.finishing || with_queue || !((quiet && silent) || last_call))
         return;
     smtp_server_abort(&s->smtp, SMTP_REPLY_shutting_down);
     pump_finish_output(&s->pump);

@@ -218,6 +218,10 @@ static void peer_closed(struct ipc_channel *channel, const char *why)
     log_line(LOG_DEBUG, "channel to %s %u: %s", ipc_role_name(peer), ipc_instance(channel), why);
     if (s->role.ops->handlers && s->role.ops->handlers->closed)
         s->role.ops->handlers->closed(channel, why);
+    struct msg parted = {.type = MSG_parted};
+    parted.parted.role = peer;
+    parted.parted.instance = ipc_instance(channel);
+    ipc_send(s->control, &parted);
 }
 
 static void on_listener(struct ipc_channel *channel, struct msg *m, void *owner)

@@ -163,8 +163,9 @@ static bool open_directories(struct supervisor *s, struct err *err)
 {
     const struct conf *c = s->conf;
     struct str mail_user = c->mail_user.len ? c->mail_user : c->run_as;
-    return make_directory(c->spool_dir, c->run_as, err) &&
-           make_directory(c->state_dir, c->run_as, err) &&
+    // The state first: the others may stand below it.
+    return make_directory(c->state_dir, c->run_as, err) &&
+           make_directory(c->spool_dir, c->run_as, err) &&
            make_directory(c->log_dir, c->run_as, err) &&
            make_directory(c->mail_dir, mail_user, err) && open_events(s, err);
 }
@@ -392,6 +393,7 @@ int main(int argc, char **argv)
     list_init(&s->posts);
     list_init(&s->children);
     list_init(&s->listeners);
+    list_init(&s->partings);
     list_init(&s->clients);
     buf_init(&s->libexec, PATH_ROOM);
     s->events = s->state_lock = s->control.fd = -1;

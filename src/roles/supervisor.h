@@ -65,7 +65,7 @@ struct supervisor {
     int events;
     int state_lock;
     struct os_signals signals;
-    struct link posts, children, listeners;
+    struct link posts, children, listeners, partings;
     uint32_t next_instance;
     bool was_ready, stopping, failed;
     unsigned stop_phase;

@@ -18,6 +18,7 @@ enum {
     QUICK_MS = 10000, // a life shorter than this was a quick death
     START_TRIES = 3,  // before the first "ready"
     ROLE_PATH_MAX = 4096,
+    JOIN_AGAIN_MS = 100,
 };
 
 static const struct ipc_handlers handlers;
@@ -94,8 +95,28 @@ static bool spawn(struct supervisor *s, struct child *c, int control, struct err
     return ok;
 }
 
+// A channel that ended although both its ends live: a call failed, or one of them broke the rules.
+struct parting {
+    struct link link;
+    struct child *teller, *other; // who said it first
+    struct timer join; // set when both have said it; a pause, lest two quarrel without end
+};
+
+static void free_parting(struct parting *p)
+{
+    loop_cancel_timer(p->teller->supervisor->loop, &p->join);
+    list_remove(&p->link);
+    free(p);
+}
+
 static void free_child(struct child *c)
 {
+    LIST_EACH(&c->supervisor->partings, at, after)
+    {
+        struct parting *p = CONTAINER_OF(at, struct parting, link);
+        if (p->teller == c || p->other == c)
+            free_parting(p);
+    }
     loop_cancel_timer(c->supervisor->loop, &c->patience);
     list_remove(&c->link);
     ipc_close(&c->channel);
@@ -233,6 +254,43 @@ static void link_two(struct child *a, struct child *b)
     os_close(&pair[1]);
 }
 
+static void join_again(struct timer *timer)
+{
+    struct parting *p = CONTAINER_OF(timer, struct parting, join);
+    log_line(LOG_WARNING, "the channel between %s and %s broke: they get another",
+             ipc_role_name(p->teller->role), ipc_role_name(p->other->role));
+    if (p->teller->channel && p->other->channel)
+        link_two(p->teller, p->other);
+    free_parting(p);
+}
+
+static void on_parted(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    struct child *c = ipc_context(channel), *other = NULL;
+    struct supervisor *s = c->supervisor;
+    (void)owner;
+    LIST_EACH(&s->children, at, after)
+    {
+        struct child *child = CONTAINER_OF(at, struct child, link);
+        if (child != c && child->role == m->parted.role && child->instance == m->parted.instance)
+            other = child;
+    }
+    if (!other || !ipc_linked(c->role, other->role)) // it ended: its successor is linked to all
+        return;
+    LIST_EACH(&s->partings, at, after)
+    {
+        struct parting *p = CONTAINER_OF(at, struct parting, link);
+        if (p->teller == other && p->other == c)
+            loop_set_timer(s->loop, &p->join, JOIN_AGAIN_MS);
+        if ((p->teller == other && p->other == c) || (p->teller == c && p->other == other))
+            return;
+    }
+    struct parting *p = calloc(1, sizeof *p);
+    must(p != NULL);
+    *p = (struct parting){.teller = c, .other = other, .join = {.fire = join_again}};
+    list_append(&s->partings, &p->link);
+}
+
 static enum ipc_role role_of_protocol(enum conf_protocol protocol)
 {
     return protocol == CONF_SMTP ? IPC_RECEIVER : IPC_PORTER;
@@ -301,7 +359,9 @@ static void on_ready(struct ipc_channel *channel, struct msg *m, void *owner)
     LIST_EACH(&s->children, at, after)
     {
         struct child *other = CONTAINER_OF(at, struct child, link);
-        if (other != c && other->state == CHILD_READY && ipc_linked(c->role, other->role))
+        // One that drains still has sessions, which need whoever comes new.
+        bool works = other->state == CHILD_READY || other->state == CHILD_DRAINING;
+        if (other != c && works && other->channel && ipc_linked(c->role, other->role))
             link_two(c, other);
     }
     if (c->post && c->post->next == c)
@@ -339,7 +399,7 @@ static void closed(struct ipc_channel *channel, const char *why)
 }
 
 static const struct ipc_handlers handlers = {
-    .on = {[MSG_ready] = on_ready, [MSG_drained] = on_drained},
+    .on = {[MSG_ready] = on_ready, [MSG_drained] = on_drained, [MSG_parted] = on_parted},
     .closed = closed,
 };
 

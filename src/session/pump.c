@@ -104,6 +104,7 @@ static void read_some(struct pump *p)
     char scratch[SCRATCH];
     for (int i = 0; i < READS_A_TURN && !p->paused && !p->finishing && !p->ended; i++) {
         size_t room = p->kept.limit - p->kept.len;
+        must(room > 0); // an engine that takes nothing of so much has paused
         size_t want = room < sizeof scratch ? room : sizeof scratch;
         ssize_t n = net_receive(p->watch.fd, scratch, want);
         if (n == -EAGAIN)
@@ -201,6 +202,7 @@ void pump_finish_output(struct pump *p)
 {
     p->finishing = true;
     buf_release(&p->kept);
+    set_timer(p); // a peer that takes nothing must not keep us, also after a time-out
     pump_flush(p);
 }
 
@@ -224,6 +226,7 @@ void pump_close(struct pump *p)
 int pump_hand_over(struct pump *p, struct str *rest)
 {
     int fd = p->watch.fd;
+    must(!p->inside); // what `input` was given is not in `rest`
     detach(p);
     p->watch.fd = -1;
     *rest = buf_str(&p->kept);

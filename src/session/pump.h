@@ -58,7 +58,7 @@ void pump_finish_output(struct pump *pump);
 // Closes at once, without a call of `ended`.
 void pump_close(struct pump *pump);
 // Gives the socket away (it is not closed) with the input that was not taken: the caller owns the
-// descriptor; *rest is valid until pump_close.
+// descriptor; *rest is valid until pump_close. Not from `input`.
 int pump_hand_over(struct pump *pump, struct str *rest);
 
 #endif

@@ -8,6 +8,11 @@
 //                                               | that failed too
 //                                               v
 //                                       the process ends without a reply
+//
+// A batch whose states are more than one frame takes goes in several, one after the other; letters
+// are all in the first. When no segment can be made (the disk is full) nothing was written
+// anywhere: the letters are refused, the states wait until there is space.
+#include <errno.h>
 #include <inttypes.h>
 
 #include "os/file.h"
@@ -15,14 +20,15 @@
 #include "os/random.h"
 #include "store/spool_private.h"
 
+enum { AGAIN_MS = 1000 };
+
 static void seal(struct spool *s);
 
 void batch_init(struct spool *s, struct batch *b)
 {
     *b = (struct batch){.spool = s};
-    buf_init(&b->frame,
-             SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX + BATCH_STATES_MAX + 2 * SEGMENT_BLOCK);
-    buf_init(&b->states, BATCH_STATES_MAX);
+    buf_init(&b->frame, FRAME_MAX + SEGMENT_BLOCK);
+    buf_init(&b->states, STATES_GATHERED_MAX);
     list_init(&b->letters);
     list_init(&b->waiters);
     must(buf_reserve(&b->frame, SEGMENT_FRAME_HEADER) != NULL);
@@ -43,10 +49,9 @@ static void batch_reset(struct batch *b)
     b->frame.len = SEGMENT_FRAME_HEADER;
     buf_clear(&b->states);
     b->letter_records = b->state_records = 0;
-    list_init(&b->letters);
-    list_init(&b->waiters);
+    b->states_done = b->states_framed = 0;
     b->ended_count = 0;
-    b->aborting = false;
+    b->aborting = b->refused = false;
     b->ok = false;
 }
 
@@ -57,18 +62,22 @@ static bool batch_empty(const struct batch *b)
 
 // ---- segments
 
-// The oldest segment can be used again when all its letters are at their end (their final states
-// are durable: `live` falls only then) and nobody reads it. Oldest first, always: a final state
-// stands behind its letter in the log, so no letter can come to life again (docs/decisions/0003).
+// All letters of the segment are at their end (their final states are durable: `live` falls only
+// then), and nobody reads it.
+static bool segment_unused(const struct spool *s, const struct segment *seg)
+{
+    bool flies = s->flying && s->flying->segment == seg;
+    return seg != s->current && !seg->live && !seg->readers && !flies;
+}
+
+// Segments are used again oldest first, always: a final state stands behind its letter in the log,
+// so no letter can come to life again (docs/decisions/0003).
 static struct segment *oldest_unused(struct spool *s)
 {
     if (s->segment_count <= SEGMENTS_KEPT || list_empty(&s->segments))
         return NULL;
     struct segment *seg = CONTAINER_OF(s->segments.next, struct segment, link);
-    bool flies = s->flying && s->flying->segment == seg;
-    if (seg == s->current || seg->live || seg->readers || flies || seg->suspect)
-        return NULL;
-    return seg;
+    return seg->suspect || !segment_unused(s, seg) ? NULL : seg;
 }
 
 static void forget_letters(struct spool *s, struct segment *seg)
@@ -116,10 +125,14 @@ struct spare_job {
     struct err err;
 };
 
+// Not the last space of the disk: the Maildirs may need it now, we only later.
 static void spare_work(struct os_job *job)
 {
     struct spare_job *spare = CONTAINER_OF(job, struct spare_job, job);
-    spare->ok = segment_create(spare->spool->log_dir, spare->segment, &spare->err);
+    if (spool_has_space(spare->spool, 2 * spare->segment->size))
+        spare->ok = segment_create(spare->spool->log_dir, spare->segment, &spare->err);
+    else
+        err_set(&spare->err, ERR_TRY_LATER, STATUS(4, 3, 1), "the disk is nearly full");
 }
 
 static void spare_done(struct os_job *job)
@@ -156,19 +169,75 @@ static void want_spare(struct spool *s)
     os_workers_submit(s->helpers, &spare->job);
 }
 
+struct retire_job {
+    struct os_job job;
+    struct spool *spool;
+    struct segment *segment;
+    int rc;
+};
+
+static void retire_work(struct os_job *job)
+{
+    struct retire_job *r = CONTAINER_OF(job, struct retire_job, job);
+    char name[24];
+    segment_name(name, r->segment->number);
+    r->rc = os_unlink(r->spool->log_dir, name);
+    if (r->rc == 0 || r->rc == -ENOENT)
+        r->rc = os_fsync(r->spool->log_dir);
+}
+
+static void retire_done(struct os_job *job)
+{
+    struct retire_job *r = CONTAINER_OF(job, struct retire_job, job);
+    struct spool *s = r->spool;
+    struct segment *seg = r->segment;
+    s->retiring = false;
+    if (r->rc < 0) {
+        log_line(LOG_WARNING, "spool/log/%012" PRIu64 " cannot be removed: %s", seg->number,
+                 strerror(-r->rc));
+    } else {
+        list_remove(&seg->link);
+        forget_letters(s, seg);
+        os_close(&seg->fd);
+        free(seg);
+        s->segment_count--;
+    }
+    free(r);
+}
+
+// A segment in which a sync failed is not written again. It must not keep all others from being
+// used again either: when it is the oldest and its letters are at their end its file goes. Until
+// that is durable it stays the oldest, so that the states behind it last as long as it does.
+static void retire_suspect(struct spool *s)
+{
+    if (s->retiring || list_empty(&s->segments))
+        return;
+    struct segment *seg = CONTAINER_OF(s->segments.next, struct segment, link);
+    if (!seg->suspect || !segment_unused(s, seg))
+        return;
+    struct retire_job *r = calloc(1, sizeof *r);
+    must(r != NULL);
+    *r = (struct retire_job){
+        .job = {.work = retire_work, .done = retire_done}, .spool = s, .segment = seg};
+    s->retiring = true;
+    os_workers_submit(s->helpers, &r->job);
+}
+
 // ---- the commit thread
 
 static void commit_work(struct os_job *job)
 {
     struct batch *b = CONTAINER_OF(job, struct batch, job);
     struct segment *seg = b->segment;
-    b->ok = false;
-    if (seg->fd < 0 && !segment_create(b->spool->log_dir, seg, &b->err))
+    b->ok = b->unmade = false;
+    if (seg->fd < 0 && !segment_create(b->spool->log_dir, seg, &b->err)) {
+        b->unmade = true;
         return;
+    }
     if (seg->fresh && !segment_begin(seg, &b->err))
         return;
     seg->fresh = false;
-    segment_seal_frame(&b->frame, seg, b->number, b->letter_records + b->state_records);
+    segment_seal_frame(&b->frame, seg, b->number, b->frame_records);
     int rc = os_pwrite_all(seg->fd, buf_str(&b->frame), b->offset);
     if (rc == 0)
         rc = os_fdatasync(seg->fd);
@@ -205,14 +274,21 @@ static void letters_gone(struct batch *b)
     }
 }
 
+// The waiters are taken out of the batch first: one that is told may add to a batch and wait for
+// that, which is another wait.
 static void tell_waiters(struct batch *b, bool durable, bool states_too)
 {
+    struct link now;
+    list_init(&now);
     LIST_EACH(&b->waiters, at, after)
     {
+        if (states_too || !CONTAINER_OF(at, struct spool_waiter, link)->for_states) {
+            list_remove(at);
+            list_append(&now, at);
+        }
+    }
+    for (struct link *at; (at = list_pop(&now));) {
         struct spool_waiter *w = CONTAINER_OF(at, struct spool_waiter, link);
-        if (w->for_states && !states_too)
-            continue;
-        list_remove(at);
         w->done(w, durable);
     }
 }
@@ -228,11 +304,30 @@ static void put_abort(struct buf *out, const struct segment *seg, uint64_t good_
     buf_finish(&data);
 }
 
-// Promise 4: the failed batch is never tried again as it was. Its states, behind an abort record,
+static void finish_batch(struct spool *s, struct batch *b)
+{
+    s->flying = NULL;
+    for (size_t i = 0; i < b->ended_count; i++) {
+        struct spool_letter *letter = b->ended[i];
+        letter->segment->live--;
+        s->live_letters--;
+        if (letter->large)
+            large_remove(s, &letter->id);
+    }
+    if (b->refused)
+        tell_waiters(b, false, false);
+    tell_waiters(b, true, true);
+    batch_reset(b);
+    want_spare(s);
+    retire_suspect(s);
+    if (!batch_empty(s->gathering))
+        loop_at_turn_end(s->loop, &s->hook);
+}
+
+// Promise 4: the failed frame is never tried again as it was. Its states, behind an abort record,
 // go to another segment; its letters are refused once that is durable.
 static void abort_batch(struct spool *s, struct batch *b)
 {
-    struct buf states = b->states;
     log_line(LOG_ERROR, "%s; the batch is refused and the segment left alone", b->err.text);
     if (b->aborting || b->segment->fresh) {
         // A segment whose header is in doubt must not outlive this process as a half-used one:
@@ -243,57 +338,113 @@ static void abort_batch(struct spool *s, struct batch *b)
     }
     b->segment->suspect = true;
     b->aborting = true;
-    buf_init(&b->states, BATCH_STATES_MAX + SEGMENT_BLOCK);
-    put_abort(&b->states, b->segment, b->offset);
-    buf_put(&b->states, buf_str(&states));
-    buf_finish(&states);
-    b->state_records++;
+    b->refused = !list_empty(&b->letters);
     b->letter_records = 0;
     b->frame.len = SEGMENT_FRAME_HEADER;
-    if (s->current == b->segment)
-        s->current = NULL;
+    put_abort(&b->frame, b->segment, b->offset);
+    s->current = NULL;
     seal(s);
+}
+
+static void try_again(struct timer *timer)
+{
+    seal(CONTAINER_OF(timer, struct spool, again));
+}
+
+// The letters are refused: nothing of them stands anywhere. States cannot be refused.
+static void no_segment(struct spool *s, struct batch *b)
+{
+    log_line(LOG_ERROR, "%s; no letter is taken until there is space", b->err.text);
+    if (b->aborting) {
+        log_line(LOG_ERROR, "the spool cannot be written: ending without a reply");
+        log_flush();
+        exit(75); // EX_TEMPFAIL
+    }
+    list_remove(&b->segment->link);
+    free(b->segment);
+    s->segment_count--;
+    b->segment = s->current = NULL;
+    if (!list_empty(&b->letters)) {
+        letters_gone(b);
+        tell_waiters(b, false, false);
+    }
+    b->letter_records = 0;
+    b->frame.len = SEGMENT_FRAME_HEADER;
+    if (b->states.len == b->states_done) {
+        finish_batch(s, b);
+        return;
+    }
+    s->full = true;
+    s->again.fire = try_again;
+    loop_set_timer(s->loop, &s->again, AGAIN_MS);
 }
 
 static void commit_done(struct os_job *job)
 {
     struct batch *b = CONTAINER_OF(job, struct batch, job);
     struct spool *s = b->spool;
+    if (s->closing)
+        return;
+    if (b->unmade) {
+        no_segment(s, b);
+        return;
+    }
     if (!b->ok) {
         abort_batch(s, b);
         return;
     }
+    s->full = false;
     s->commits++;
     s->committed_bytes += b->frame.len;
     if (b->aborting)
         letters_gone(b);
     else
         letters_durable(b);
-    for (size_t i = 0; i < b->ended_count; i++) {
-        struct spool_letter *letter = b->ended[i];
-        letter->segment->live--;
-        s->live_letters--;
-        if (letter->large)
-            large_remove(s, &letter->id);
+    b->aborting = false;
+    b->letter_records = 0;
+    b->states_done = b->states_framed;
+    if (b->states_done < b->states.len) {
+        b->frame.len = SEGMENT_FRAME_HEADER;
+        seal(s);
+        return;
     }
-    s->flying = NULL;
-    if (b->aborting)
-        tell_waiters(b, false, false);
-    tell_waiters(b, true, true);
-    batch_reset(b);
-    want_spare(s);
-    if (!batch_empty(s->gathering))
-        loop_at_turn_end(s->loop, &s->hook);
+    finish_batch(s, b);
+}
+
+size_t batch_room(const struct spool *s)
+{
+    size_t most = (size_t)s->options.segment_size - SEGMENT_BLOCK;
+    return most < FRAME_MAX ? most : FRAME_MAX;
+}
+
+// Puts as many of the states into the frame as it takes.
+static uint32_t frame_states(struct batch *b)
+{
+    size_t room = batch_room(b->spool) - b->frame.len;
+    struct str rest = str_skip(buf_str(&b->states), b->states_done);
+    const struct segment_frame states = {.records = rest};
+    struct segment_record record;
+    size_t at = 0, fits = 0;
+    uint32_t count = 0;
+    bool damaged;
+    while (segment_next_record(&states, &at, &record, &damaged) && at <= room) {
+        fits = at;
+        count++;
+    }
+    must(!damaged && (fits || !rest.len));
+    buf_put(&b->frame, str_sub(rest, 0, fits));
+    b->states_framed = b->states_done + fits;
+    return count;
 }
 
 // Gives s->flying its place in the log and hands it to the commit thread.
 static void seal(struct spool *s)
 {
     struct batch *b = s->flying;
-    buf_put(&b->frame, buf_str(&b->states));
+    b->frame_records = b->letter_records + b->aborting;
+    b->frame_records += frame_states(b);
     must(buf_ok(&b->frame));
     size_t need = (b->frame.len + SEGMENT_BLOCK - 1) / SEGMENT_BLOCK * SEGMENT_BLOCK;
-    must(need <= s->options.segment_size - SEGMENT_BLOCK);
     if (!s->current || s->current->size - s->current->end < need)
         s->current = next_segment(s);
     b->segment = s->current;
@@ -345,5 +496,6 @@ bool spool_begin(struct spool *s, struct loop *loop, struct err *err)
         !os_workers_open(&s->writers, loop, "bodies", LARGE_THREADS, err))
         return false;
     want_spare(s);
+    retire_suspect(s);
     return true;
 }

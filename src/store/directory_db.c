@@ -124,6 +124,7 @@ void directory_db_rollback(struct directory_db *db)
 // Runs a query whose row, if there is one, is a number.
 static bool read_number(struct query *q, bool *found, int64_t *number, struct err *err)
 {
+    *number = 0;
     bool ok = query_step(q, found, err);
     if (ok && *found)
         *number = query_number(q, 0);

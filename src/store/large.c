@@ -196,9 +196,15 @@ static void submit(struct large *l, void (*work)(struct os_job *), void (*done)(
 
 static void go_on(struct large *l)
 {
+    bool spool_closes = l->spool->closing; // what is left is removed at the next start
     if (l->busy)
         return;
-    if (!list_empty(&l->waiting)) {
+    if (spool_closes && l->closing) {
+        os_close(&l->fd);
+        free_large(l);
+    } else if (spool_closes) {
+        return;
+    } else if (!list_empty(&l->waiting)) {
         l->current = CONTAINER_OF(list_pop(&l->waiting), struct large_slice, link);
         submit(l, slice_work, slice_done);
     } else if (l->closing && l->made && !l->kept) {

@@ -1,25 +1,23 @@
 // Reading the log at start. Segments are taken in the order of their use; frames of the right epoch
-// and CRC are obeyed in turn. What ends a segment is either nothing (zeros, an earlier use), the
-// one batch that was under way when the machine stopped (never acknowledged), or damage: damage has
-// whole frames behind it, or stands in a segment that is not the last; it is set aside under
-// spool/corrupt and reported, and all else goes on (promise 8).
+// and CRC are obeyed in turn.
+//
+// Frames stand back to back and carry numbers without a gap. So whatever lies between two frames is
+// damage, and a number that is missing where a segment follows another is damage at the end of the
+// first, unless the next frame aborts it (it was never acknowledged). Damage is set aside under
+// spool/corrupt and reported, and all else goes on (promise 8). What stands behind the last frame
+// of the log is the one batch that was under way when the machine stopped, or nothing.
+//
+// A whole frame need not be on disk: when only the process died it may be in the system's memory,
+// or its sync may have failed. The frames that can be in doubt are written and synced again before
+// anybody is told that a letter is known (promise 1).
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 
+#include "os/clock.h"
 #include "os/file.h"
 #include "os/log.h"
 #include "store/spool_private.h"
-
-struct recovery {
-    struct spool *spool;
-    struct segment *segment;           // being read
-    struct buf bytes;                  // all of it
-    uint64_t damage_start, damage_end; // blocks that may be damage; equal = none
-    uint64_t set_aside;
-    struct err err;
-    bool failed;
-};
 
 // ---- the files
 
@@ -40,7 +38,7 @@ static bool place_unused(struct recovery *r, struct segment *seg, const char *na
         log_line(LOG_ERROR, "spool/log/%s: the header is damaged; set aside as spool/corrupt/%s",
                  name, name);
         log_event(&(struct log_event){.name = EVENT_corrupt, .text = str_of(name)});
-        r->set_aside++;
+        r->damaged_places++;
     }
     os_close(&seg->fd);
     free(seg);
@@ -73,6 +71,7 @@ static bool each_name(void *context, const char *name)
     if (seg->use == 0)
         return place_unused(r, seg, name);
     s->segment_count++;
+    seg->suspect = seg->size != s->options.segment_size; // of another release: read, not written
     // In the order of use; the list is short and mostly sorted.
     struct link *at = s->segments.prev;
     while (at != &s->segments && CONTAINER_OF(at, struct segment, link)->use > seg->use)
@@ -83,14 +82,18 @@ static bool each_name(void *context, const char *name)
 
 // ---- damage
 
-static void set_aside(struct recovery *r)
+static struct str without_zeros(struct str bytes)
 {
-    char name[64];
-    struct segment *seg = r->segment;
-    struct str bytes = str_sub(buf_str(&r->bytes), (size_t)r->damage_start,
-                               (size_t)(r->damage_end - r->damage_start));
-    snprintf(name, sizeof name, "%012" PRIu64 "-%" PRIu64 "-%" PRIu64, seg->number, seg->use,
-             r->damage_start);
+    while (bytes.len && bytes.ptr[bytes.len - 1] == '\0')
+        bytes.len--;
+    return bytes;
+}
+
+static void set_aside(struct recovery *r, const struct segment *seg, uint64_t from, uint64_t to)
+{
+    char name[80];
+    struct str bytes = without_zeros(str_sub(r->bytes, (size_t)from, (size_t)(to - from)));
+    snprintf(name, sizeof name, "%012" PRIu64 "-%" PRIu64 "-%" PRIu64, seg->number, seg->use, from);
     int fd = os_open(r->spool->corrupt_dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
     int rc = fd < 0 ? fd : os_write_all(fd, bytes);
     if (rc == 0)
@@ -99,11 +102,8 @@ static void set_aside(struct recovery *r)
     log_line(LOG_ERROR,
              "spool/log/%012" PRIu64 ": damage from %" PRIu64 " to %" PRIu64 ", set aside as "
              "spool/corrupt/%s%s",
-             seg->number, r->damage_start, r->damage_end, name,
-             rc < 0 ? " (which could not be written)" : "");
+             seg->number, from, to, name, rc < 0 ? " (which could not be written)" : "");
     log_event(&(struct log_event){.name = EVENT_corrupt, .text = str_of(name), .size = bytes.len});
-    r->set_aside++;
-    r->damage_start = r->damage_end = 0;
 }
 
 // ---- records
@@ -143,8 +143,9 @@ static bool recover_letter(struct recovery *r, const struct segment_frame *frame
     head.scan_flags = (uint32_t)take_le(&data, 4);
     uint32_t recipients = (uint32_t)take_le(&data, 4);
     head.large = (record->flags & RECORD_LARGE) != 0;
-    uint64_t inline_size = head.envelope_size + (head.large ? 0 : head.body_size);
-    if (inline_size != data.len || recipients == 0 || recipients > head.envelope_size)
+    uint64_t body_here = head.large ? 0 : head.body_size;
+    if (head.envelope_size > data.len || body_here != data.len - head.envelope_size ||
+        recipients == 0 || recipients > head.envelope_size)
         return false;
     struct spool_letter *letter = spool_new_letter(&id, recipients);
     letter->envelope_size = head.envelope_size;
@@ -156,9 +157,8 @@ static bool recover_letter(struct recovery *r, const struct segment_frame *frame
     letter->durable = true;
     letter->segment = r->segment;
     letter->offset = (uint32_t)(frame->offset + SEGMENT_FRAME_HEADER + record->offset);
-    uint32_t arrived_s = (uint32_t)(mail_id_ms(&id) / 1000);
     for (uint32_t i = 0; i < recipients; i++)
-        letter->recipients[i].next_s = arrived_s;
+        letter->recipients[i].next_s = r->now_s; // not the time in the id: clocks are set back
     list_append(&r->segment->letters, &letter->link);
     r->segment->live++;
     s->live_letters++;
@@ -248,59 +248,141 @@ static bool obey(struct recovery *r, const struct segment_frame *frame)
 
 // ---- segments
 
-static bool load(struct recovery *r, struct err *err)
+static bool load(struct recovery *r, const struct segment *seg, struct err *err)
 {
-    struct segment *seg = r->segment;
-    buf_clear(&r->bytes);
-    char *to = buf_reserve(&r->bytes, (size_t)seg->size);
+    buf_clear(&r->memory);
+    char *to = buf_reserve(&r->memory, (size_t)seg->size);
     if (!to)
         return err_set(err, ERR_TRY_LATER, STATUS(4, 3, 0),
                        "spool/log/%012" PRIu64 " is larger than any segment", seg->number);
     ssize_t n = os_pread_all(seg->fd, to, (size_t)seg->size, 0);
     if (n < 0)
         return err_system(err, (int)n, "reading spool/log/%012" PRIu64, seg->number);
-    buf_added(&r->bytes, (size_t)n);
+    buf_added(&r->memory, (size_t)n);
+    r->bytes = buf_str(&r->memory);
     return true;
 }
 
-static bool recover_segment(struct recovery *r, bool last, struct err *err)
+static bool is_abort(const struct segment_frame *frame)
 {
+    struct segment_record first;
+    size_t at = 0;
+    bool damaged;
+    return segment_next_record(frame, &at, &first, &damaged) && first.kind == RECORD_ABORT;
+}
+
+static void damage(struct recovery *r, const struct segment *seg, uint64_t from, uint64_t to)
+{
+    r->damaged_places++;
+    r->set_aside(r, seg, from, to);
+}
+
+// The frame's number says whether one is missing at the end of the segment before.
+static void look_for_lost_tail(struct recovery *r, const struct segment_frame *frame)
+{
+    struct segment *before = r->before;
+    r->before = NULL;
+    if (!before || frame->number <= r->spool->next_frame || is_abort(frame))
+        return;
+    struct err err;
+    struct str here = r->bytes;
+    struct buf kept = r->memory;
+    buf_init(&r->memory, kept.limit);
+    r->bytes = STR("");
+    if (before->fd >= 0 && !load(r, before, &err))
+        log_line(LOG_ERROR, "%s", err.text);
+    damage(r, before, before->end, before->size);
+    buf_finish(&r->memory);
+    r->memory = kept;
+    r->bytes = here;
+}
+
+static void take_frame(struct recovery *r, struct segment_frame *frame, uint64_t at, uint64_t end)
+{
+    struct spool *s = r->spool;
     struct segment *seg = r->segment;
+    if (at > seg->end)
+        damage(r, seg, seg->end, at);
+    look_for_lost_tail(r, frame);
+    frame->offset = at;
+    if (frame->number >= s->next_frame)
+        s->next_frame = frame->number + 1;
+    if (!obey(r, frame)) // the CRC fits and the content does not: written by a wrong hand
+        damage(r, seg, at, end);
+    r->last_frame = at;
+    seg->end = end;
+}
+
+void recover_frames(struct recovery *r, struct segment *seg, struct str bytes)
+{
     struct segment_frame frame;
-    r->damage_start = r->damage_end = 0;
-    if (!load(r, err))
-        return false;
-    for (uint64_t at = SEGMENT_BLOCK; at < r->bytes.len;) {
-        struct str rest = str_skip(buf_str(&r->bytes), (size_t)at);
-        enum segment_found found = segment_parse(rest, seg->epoch, &frame);
+    r->segment = seg;
+    r->bytes = bytes;
+    r->last_frame = 0;
+    r->torn = false;
+    seg->end = SEGMENT_BLOCK;
+    for (uint64_t at = SEGMENT_BLOCK; at < bytes.len;) {
+        enum segment_found found = segment_parse(str_skip(bytes, (size_t)at), seg->epoch, &frame);
         if (found != SEGMENT_FRAME) {
-            if (found == SEGMENT_DAMAGED && r->damage_start == r->damage_end)
-                r->damage_start = at;
+            r->torn = r->torn || found == SEGMENT_DAMAGED;
             at += SEGMENT_BLOCK;
-            if (r->damage_start)
-                r->damage_end = at;
             continue;
         }
-        if (r->damage_start != r->damage_end)
-            set_aside(r); // whole frames behind it: it was not the last batch
-        frame.offset = at;
-        if (frame.number >= r->spool->next_frame)
-            r->spool->next_frame = frame.number + 1;
         uint64_t size = SEGMENT_FRAME_HEADER + frame.records.len;
         uint64_t end = at + (size + SEGMENT_BLOCK - 1) / SEGMENT_BLOCK * SEGMENT_BLOCK;
-        if (!obey(r, &frame)) { // the CRC fits and the content does not: written by a wrong hand
-            r->damage_start = at;
-            r->damage_end = end < r->bytes.len ? end : r->bytes.len;
-            set_aside(r);
-        }
-        at = seg->end = end;
+        if (end > bytes.len) // we write whole blocks; a file that was cut is damage
+            end = bytes.len;
+        take_frame(r, &frame, at, end);
+        r->torn = false;
+        at = end;
     }
-    if (r->damage_start != r->damage_end) {
+    // A use between the two that is not there any more was reported as it was set aside.
+    r->before = seg;
+}
+
+// The same octets at the same place: a cut in the middle of this changes nothing.
+static bool make_durable(struct recovery *r, struct err *err)
+{
+    struct segment *seg = r->segment;
+    int rc = 0;
+    if (r->last_frame)
+        rc = os_pwrite_all(
+            seg->fd, str_sub(r->bytes, (size_t)r->last_frame, (size_t)(seg->end - r->last_frame)),
+            r->last_frame);
+    if (rc == 0)
+        rc = os_fdatasync(seg->fd);
+    return rc == 0 || err_system(err, rc, "the last batch of spool/log/%012" PRIu64, seg->number);
+}
+
+// The log goes on behind its last frame: a restart costs no segment.
+static void go_on_in(struct recovery *r, struct segment *seg)
+{
+    if (r->torn)
+        log_line(LOG_INFO, "spool/log/%012" PRIu64 ": the last batch was not finished",
+                 seg->number);
+    else if (!seg->suspect)
+        r->spool->current = seg;
+}
+
+static bool recover_segments(struct recovery *r, struct err *err)
+{
+    struct spool *s = r->spool;
+    uint64_t use = 0;
+    LIST_EACH(&s->segments, at, after)
+    {
+        struct segment *seg = CONTAINER_OF(at, struct segment, link);
+        bool last = after == &s->segments, last_but_one = !last && after->next == &s->segments;
+        if (seg->use != use + 1)
+            r->before = NULL;
+        use = seg->use;
+        if (!load(r, seg, err))
+            return false;
+        recover_frames(r, seg, r->bytes);
+        // The last batch, or the one that failed before it and the abort that failed too.
+        if ((last || last_but_one) && !make_durable(r, err))
+            return false;
         if (last)
-            log_line(LOG_INFO, "spool/log/%012" PRIu64 ": the last batch was not finished",
-                     seg->number);
-        else
-            set_aside(r);
+            go_on_in(r, seg);
     }
     return true;
 }
@@ -328,32 +410,29 @@ static bool each_body(void *context, const char *name)
 
 bool spool_recover(struct spool *s, struct err *err)
 {
-    struct recovery r = {.spool = s};
+    struct recovery r = {
+        .spool = s, .set_aside = set_aside, .now_s = (uint32_t)(os_wall_ms() / 1000)};
     int rc = os_list(s->log_dir, each_name, &r);
     if (r.failed) {
         *err = r.err;
         return false;
     }
+    // A process that was killed while it made a segment left a name that may not be on disk.
+    if (rc == 0)
+        rc = os_fsync(s->log_dir);
     if (rc < 0)
         return err_system(err, rc, "listing spool/log");
-    buf_init(&r.bytes, 2UL * 1024 * 1024 * 1024);
-    bool ok = true;
-    LIST_EACH(&s->segments, at, after)
-    {
-        r.segment = CONTAINER_OF(at, struct segment, link);
-        ok = recover_segment(&r, after == &s->segments, err);
-        if (!ok)
-            break;
-    }
-    buf_finish(&r.bytes);
+    buf_init(&r.memory, 2UL * 1024 * 1024 * 1024);
+    bool ok = recover_segments(&r, err);
+    buf_finish(&r.memory);
     if (!ok)
         return false;
     rc = os_list(s->body_dir, each_body, &r);
     if (rc < 0)
         return err_system(err, rc, "listing spool/body");
-    if (s->live_letters || r.set_aside)
+    if (s->live_letters || r.damaged_places)
         log_line(LOG_INFO,
                  "%" PRIu64 " letters wait in the queue; %" PRIu64 " damaged places set aside",
-                 s->live_letters, r.set_aside);
+                 s->live_letters, r.damaged_places);
     return true;
 }

@@ -35,6 +35,9 @@ void spool_forget_letter(struct spool *s, struct spool_letter *letter)
 {
     map_remove(&s->letters, spool_hash(s, &letter->id), &letter->id);
     list_remove(&letter->link);
+    // What the owner forgot must not fire on freed memory.
+    loop_cancel_timer(s->loop, &letter->timer);
+    list_remove(&letter->due);
     free(letter);
 }
 
@@ -67,6 +70,15 @@ static uint64_t total_size(const struct spool_submission *sub)
     for (size_t i = 0; i < sub->piece_count; i++)
         total += sub->pieces[i].len;
     return total;
+}
+
+// Octets that the frame has for one more letter's record. Half of it and more stays for states.
+static bool has_room(const struct spool *s, uint64_t data_size)
+{
+    size_t most = batch_room(s) / 2;
+    if (most > SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX)
+        most = SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX;
+    return !s->full && s->gathering->frame.len + SEGMENT_RECORD_HEADER + data_size <= most;
 }
 
 static bool check_envelope(struct str copy, const struct mail_id *id, struct arena *arena,
@@ -128,7 +140,7 @@ enum spool_added spool_add(struct spool *s, const struct spool_submission *sub,
         return SPOOL_TOO_LARGE;
     uint64_t data_size = LETTER_FIXED + total;
     size_t start = b->frame.len;
-    if (start + SEGMENT_RECORD_HEADER + data_size > SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX)
+    if (!has_room(s, data_size))
         return SPOOL_FULL;
     char *to = buf_reserve(&b->frame, (size_t)(SEGMENT_RECORD_HEADER + data_size));
     must(to != NULL);
@@ -174,7 +186,7 @@ enum spool_added spool_add_large(struct spool *s, struct large *large, const str
         return SPOOL_BAD;
     size_t start = b->frame.len;
     uint64_t data_size = LETTER_FIXED + envelope_bytes.len;
-    if (start + SEGMENT_RECORD_HEADER + data_size > SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX)
+    if (!has_room(s, data_size))
         return SPOOL_FULL;
     char *to = buf_reserve(&b->frame, (size_t)(SEGMENT_RECORD_HEADER + data_size));
     must(to != NULL);
@@ -317,7 +329,8 @@ bool spool_open_body(struct spool *s, const struct spool_letter *letter, int *fd
     large_name(name, &letter->id, false);
     *fd = os_open(s->body_dir, name, O_RDONLY | O_NOFOLLOW, 0);
     if (*fd == -ENOENT) // that it is gone will not change by itself
-        return err_set(err, ERR_OUR_BUG, STATUS(4, 3, 0), "spool/body/%s is missing", name);
+        return err_set(err, ERR_OUR_BUG, STATUS(4, 3, 0), "spool/body/%s is damaged: it is gone",
+                       name);
     return *fd >= 0 || err_system(err, *fd, "spool/body/%s", name);
 }
 
@@ -384,11 +397,12 @@ void spool_close(struct spool **spool)
     *spool = NULL;
     if (!s)
         return;
+    s->closing = true;
     os_workers_close(&s->committer);
     os_workers_close(&s->helpers);
     os_workers_close(&s->writers);
-    if (s->loop)
-        loop_cancel_hook(&s->hook);
+    loop_cancel_hook(&s->hook);
+    loop_cancel_timer(s->loop, &s->again);
     size_t at = 0;
     for (struct spool_letter *l = spool_next(s, &at); l; l = spool_next(s, &at))
         free(l);

@@ -12,9 +12,9 @@ enum record_kind {
     RECORD_LETTER = 1, // id envelope_size envelope_crc body_size body_crc scan_flags recipients,
                        // then the envelope, then the body (not with RECORD_LARGE, where body_crc
                        // is that of the table in body/ID)
-    RECORD_STATE = 2, // id recipient state attempts next_s reason
-    RECORD_ABORT = 3, // segment number, its use, last good offset: what stands behind was never
-                      // acknowledged
+    RECORD_STATE = 2,  // id recipient state attempts next_s reason
+    RECORD_ABORT = 3,  // segment number, its use, last good offset: what stands behind was never
+                       // acknowledged
 };
 
 enum { RECORD_LARGE = 1 }; // flag of RECORD_LETTER
@@ -24,8 +24,9 @@ enum {
     STATE_FIXED = 16 + 4 + 1 + 2 + 4,
     ABORT_FIXED = 8 + 8 + 8,
     BATCH_LETTERS_MAX = 4 * 1024 * 1024,
-    BATCH_STATES_MAX = 4 * 1024 * 1024,
-    SEGMENTS_KEPT = 4, // at least so many before one is used again
+    FRAME_MAX = SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX + 4 * 1024 * 1024, // with states
+    STATES_GATHERED_MAX = 256 * 1024 * 1024, // about a million, in several frames
+    SEGMENTS_KEPT = 4,                       // at least so many before one is used again
     REASON_MAX = 200,
     LARGE_THREADS = 4, // they wait for the disk, and syncs at the same time share its journal
     REASONS_MAX = 4096, // distinct ones; a new one beyond is not remembered
@@ -37,7 +38,8 @@ struct batch {
     struct os_job job;
     struct buf frame;  // header room, then the letters' records; states are appended when sealed
     struct buf states; // state records
-    uint32_t letter_records, state_records;
+    uint32_t letter_records, state_records, frame_records;
+    size_t states_done, states_framed; // octets of `states` that are durable; that fly too
     struct link letters; // new ones; their offsets count from the frame until it is sealed
     struct link waiters;
     struct spool_letter **ended; // letters whose last state is in this batch
@@ -45,7 +47,9 @@ struct batch {
     struct segment *segment;
     uint64_t offset; // of the frame
     uint64_t number;
-    bool aborting; // carries the abort record of its own first attempt
+    bool aborting; // carries the abort record of the attempt before
+    bool refused;  // its letters are not on disk and will not be
+    bool unmade;   // there was no segment for it
     bool ok;
     struct err err;
 };
@@ -70,7 +74,10 @@ struct spool {
     struct batch *flying; // NULL = none
     struct str reasons[REASONS_MAX];
     size_t reason_count;
-    bool making_spare;
+    bool making_spare, retiring;
+    bool full; // no segment can be made: no letter is taken
+    bool closing;
+    struct timer again;
     uint64_t live_letters, live_recipients;
     uint64_t commits, committed_bytes;
 };
@@ -102,9 +109,28 @@ void large_remove(struct spool *s, const struct mail_id *id);
 // commit.c
 void batch_init(struct spool *s, struct batch *b);
 void batch_finish(struct batch *b);
-void batch_added(struct spool *s); // something was added: commit at the end of the turn
+void batch_added(struct spool *s);        // something was added: commit at the end of the turn
+size_t batch_room(const struct spool *s); // octets of one frame at most
 
 // recover.c
+struct recovery {
+    struct spool *spool;
+    // Keeps the damage of a segment, whose octets are in `bytes`.
+    void (*set_aside)(struct recovery *r, const struct segment *seg, uint64_t from, uint64_t to);
+    uint32_t now_s;
+    struct segment *segment; // being read
+    struct segment *before;  // whose end is still to be judged by the next frame
+    struct buf memory;
+    struct str bytes;    // the whole segment
+    uint64_t last_frame; // offset of the last whole one, 0 = none
+    bool torn;           // behind it stands the beginning of another
+    uint64_t damaged_places;
+    struct err err;
+    bool failed;
+};
+// Obeys all frames of one segment: the part without files, for the fuzzer too. Segments in the
+// order of their use.
+void recover_frames(struct recovery *r, struct segment *seg, struct str bytes);
 MUST_USE bool spool_recover(struct spool *s, struct err *err);
 
 #endif

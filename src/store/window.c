@@ -107,12 +107,14 @@ static bool parse_items(struct str rest, uint64_t bodies, struct arena *arena,
     if (rest.len > (size_t)LIMIT_delivery_batch * 1024)
         return err_set(err, ERR_PEER_WRONG, STATUS(4, 3, 0), "a manifest that is too long");
     size_t most = rest.len / ITEM_FIXED;
+    if (most > LIMIT_delivery_batch)
+        most = LIMIT_delivery_batch;
     view->items = arena_alloc_array(arena, most + 1, sizeof *view->items);
     view->intact = arena_alloc_array(arena, most + 1, sizeof *view->intact);
     if (!view->items || !view->intact)
         return err_set(err, ERR_TRY_LATER, STATUS(4, 3, 1), "no memory for a delivery");
     while (rest.len)
-        if (!parse_item(&rest, bodies, &view->items[view->count++]))
+        if (view->count == most || !parse_item(&rest, bodies, &view->items[view->count++]))
             return err_set(err, ERR_PEER_WRONG, STATUS(4, 3, 0), "a damaged manifest");
     return true;
 }

@@ -266,7 +266,7 @@ class Instance:
 
     def maildir(self, user):
         local, _, domain = user.partition("@")
-        return os.path.join(self.directory, "mail", domain, local)
+        return os.path.join(self.directory, "mail", domain.encode("idna").decode(), local)
 
     def names(self, user, *folders):
         found = []
@@ -276,22 +276,26 @@ class Instance:
                 found += [os.path.join(path, name) for name in sorted(os.listdir(path))]
         return found
 
-    def plant(self, user, name, text, folder="new"):
-        """Puts a file into a Maildir, as another program of the mailbox's owner does."""
+    def own(self, path):
+        """Makes the Maildirs' owner the owner of this: as root the tests are somebody else."""
         owner = os.stat(os.path.join(self.directory, "mail"))
-        path = os.path.join(self.directory, "mail")
-        for part in (*os.path.relpath(self.maildir(user), path).split("/"), "cur", "tmp", "new"):
-            inner = os.path.join(path, part)
-            if not os.path.isdir(inner):
-                os.mkdir(inner, 0o700)
-                os.chown(inner, owner.st_uid, owner.st_gid)
-            path = path if part in ("cur", "tmp", "new") else inner
-        path = os.path.join(path, folder)
-        path = os.path.join(path, name)
-        with open(path, "wb") as file:
-            file.write(text)
         os.chown(path, owner.st_uid, owner.st_gid)
         return path
+
+    def make_maildir(self, user, folders=("cur", "tmp", "new")):
+        place = self.maildir(user)
+        for path in (os.path.dirname(place), place, *(os.path.join(place, f) for f in folders)):
+            if not os.path.isdir(path):
+                os.mkdir(path, 0o700)
+                self.own(path)
+        return place
+
+    def plant(self, user, name, text, folder="new"):
+        """Puts a file into a Maildir, as another program of the mailbox's owner does."""
+        path = os.path.join(self.make_maildir(user), folder, name)
+        with open(path, "wb") as file:
+            file.write(text)
+        return self.own(path)
 
     def letters(self, user):
         """The letters of a Maildir in the order in which they came, as they stand on disk."""
@@ -350,7 +354,7 @@ class Client:
     def closed(self):
         """True once the server has closed and nothing is left to read."""
         try:
-            return not self.bytes and not self.socket.recv(1)
+            return not self.bytes and not self.socket.recv(65536)
         except ConnectionError:
             return True
 

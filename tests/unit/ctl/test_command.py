@@ -154,6 +154,23 @@ class Init(Instance):
         self.assertIn("No such file", err)
 
 
+class ByHand(Instance):
+    def test_domains_come_before_the_first_start(self):
+        """A configuration that no `init` wrote: the first domain makes the state directory."""
+        self.assertEqual(self.init()[0], 0)
+        state = self.dir / "other"
+        text = Path(self.conf).read_text().replace("state_dir: state", "state_dir: other")
+        Path(self.conf).write_text(text)
+        self.assertEqual(self.on("domain", "add", "example.test")[:2],
+                         (0, "example.test: added\n"))
+        self.assertEqual(stat.S_IMODE(state.stat().st_mode), 0o700)
+        self.assertEqual(self.on("domain", "list")[1], "example.test\n")
+        Path(self.conf).write_text(text.replace("state_dir: other", "state_dir: no/where"))
+        code, _, err = self.on("domain", "list")
+        self.assertEqual(code, 75)
+        self.assertIn("no/where: No such file or directory", err)
+
+
 class Config(Instance):
     def test_all_mistakes_at_once(self):
         self.dir.mkdir()

@@ -166,7 +166,7 @@ static struct str end_capture(int pipe_ends[2], int kept, char *room, size_t siz
 static void lines_for_people(void **state)
 {
     static char room[32768], long_text[5000];
-    int ends[2], kept;
+    int ends[2], kept = -1;
     (void)state;
     memset(long_text, 'x', sizeof(long_text) - 1);
     assert_true(begin_capture(ends, &kept) >= 0);
@@ -185,7 +185,7 @@ static void lines_for_people(void **state)
 static void unwritable_events(void **state)
 {
     static char room[4096];
-    int ends[2], kept, full = open("/dev/full", O_WRONLY);
+    int ends[2], kept = -1, full = open("/dev/full", O_WRONLY);
     (void)state;
     assert_true(full >= 0);
     assert_true(begin_capture(ends, &kept) >= 0);

@@ -99,6 +99,13 @@ static inline void box_on_drained(struct ipc_channel *channel, struct msg *m, vo
     box->drained = true;
 }
 
+static inline void box_on_parted(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    (void)channel;
+    (void)m;
+    (void)owner;
+}
+
 static inline void box_closed(struct ipc_channel *channel, const char *why)
 {
     struct role_box *box = ipc_context(channel);
@@ -129,8 +136,10 @@ static inline void box_start(struct role_box *box)
     struct err err;
     int fds[2];
     box->ready = box->ended = false;
-    box->control_handlers = (struct ipc_handlers){
-        .on = {[MSG_ready] = box_on_ready, [MSG_drained] = box_on_drained}, .closed = box_closed};
+    box->control_handlers = (struct ipc_handlers){.on = {[MSG_ready] = box_on_ready,
+                                                         [MSG_drained] = box_on_drained,
+                                                         [MSG_parted] = box_on_parted},
+                                                  .closed = box_closed};
     assert_int_equal(net_pair(fds), 0);
     assert_true(os_spawn(box->program, argv, &fds[1], 1) > 0);
     os_close(&fds[1]);

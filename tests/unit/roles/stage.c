@@ -28,6 +28,13 @@ static void on_drained(struct ipc_channel *channel, struct msg *m, void *owner)
     ((struct stage *)ipc_context(channel))->drained = true;
 }
 
+static void on_parted(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    (void)channel;
+    (void)m;
+    (void)owner;
+}
+
 static void on_control_closed(struct ipc_channel *channel, const char *why)
 {
     struct stage *stage = ipc_context(channel);
@@ -37,7 +44,8 @@ static void on_control_closed(struct ipc_channel *channel, const char *why)
 }
 
 static const struct ipc_handlers control_handlers = {
-    .on = {[MSG_ready] = on_ready, [MSG_drained] = on_drained}, .closed = on_control_closed};
+    .on = {[MSG_ready] = on_ready, [MSG_drained] = on_drained, [MSG_parted] = on_parted},
+    .closed = on_control_closed};
 
 static void turn(struct stage *stage, uint64_t since)
 {

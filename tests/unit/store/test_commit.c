@@ -1,0 +1,405 @@
+// The commit thread and a disk that fails: promise 4. Trouble comes from the fault seam.
+#define _GNU_SOURCE
+#include "fault_box.h"
+
+static uint64_t calls(enum fault_call call)
+{
+    return page->roles[0].calls[call];
+}
+
+// A letter that lives, one whose states change, and both settled.
+static void two_letters(struct box *b)
+{
+    (void)commit(b, 1, 1, 900);
+    (void)commit(b, 2, 3, 900);
+}
+
+// What a failed batch with one letter and some states must leave, now and after a restart.
+static void check_refused(struct box *b)
+{
+    for (int run = 0; run < 2; run++) {
+        assert_null(find(b, 3));
+        check_letter(b, 1, 1, 900);
+        check_letter(b, 2, 3, 900);
+        assert_int_equal(find(b, 2)->recipients[0].state, SPOOL_DELIVERED);
+        assert_int_equal(find(b, 2)->recipients[1].attempts, 5);
+        assert_int_equal(counts(b).recipients, 3);
+        check_books(b);
+        reopen(b);
+    }
+}
+
+static void add_batch(struct box *b, struct wait *letter, struct wait *states)
+{
+    (void)add(b, 3, 1, 4000);
+    spool_set_state(b->spool, find(b, 2), 0, SPOOL_DELIVERED, 1, STR(""));
+    find(b, 2)->recipients[1].attempts = 5;
+    spool_set_state(b->spool, find(b, 2), 1, SPOOL_WAITING, 1, STR("\xe5\xbf\x99"));
+    wait_for(b, letter, false);
+    wait_for(b, states, true);
+}
+
+static void a_failed_commit_refuses_letters_and_keeps_states(void **state)
+{
+    static const struct {
+        enum fault_call call;
+        int error;
+    } ways[] = {{FAULT_fdatasync, EIO}, {FAULT_write, EIO}, {FAULT_write, ENOSPC}};
+    struct box *b = *state;
+    for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+        struct wait letter = {.told = 0}, states = {.told = 0};
+        two_letters(b);
+        settle(b);
+        add_batch(b, &letter, &states);
+        arm(0, ways[i].call, 1, 1, ways[i].error);
+        settle(b);
+        disarm();
+        assert_int_equal(letter.told, 1);
+        assert_false(letter.durable);
+        assert_int_equal(states.told, 1);
+        assert_true(states.durable);
+        check_refused(b);
+        (void)commit(b, 3, 1, 200); // the same id later is another try
+        reopen(b);
+        check_letter(b, 3, 1, 200);
+        b = start_over(state);
+    }
+}
+
+static void a_whole_frame_that_was_refused_stays_refused(void **state)
+{
+    struct box *b = *state;
+    struct wait letter = {.told = 0}, states = {.told = 0};
+    two_letters(b);
+    settle(b);
+    add_batch(b, &letter, &states);
+    arm(0, FAULT_fdatasync, 1, 1, EIO); // the frame is written, its sync fails
+    settle(b);
+    disarm();
+    uint64_t used = counts(b).segments;
+    check_refused(b); // although recovery finds the frame whole
+    assert_true(counts(b).segments <= used + 1);
+}
+
+static void a_short_write_is_continued(void **state)
+{
+    struct box *b = *state;
+    arm(0, FAULT_write, 1, 40, 0);
+    page->rules[0].limit = 100;
+    (void)commit(b, 1, 1, 3000);
+    disarm();
+    reopen(b);
+    check_letter(b, 1, 1, 3000);
+}
+
+static void a_suspect_segment_is_left_and_goes_when_it_is_the_oldest(void **state)
+{
+    struct box *b = *state;
+    struct wait w = {.told = 0};
+    struct spool_letter *keeps = commit(b, 1, 1, 900);
+    uint64_t number = keeps->segment->number, end_of_it = keeps->segment->end;
+    char name[24];
+    segment_name(name, number);
+    (void)add(b, 2, 1, 900);
+    wait_for(b, &w, false);
+    arm(0, FAULT_fdatasync, 1, 1, EIO);
+    settle(b);
+    disarm();
+    assert_false(w.durable);
+    for (uint64_t n = 10; n < 60; n++)
+        end(b, commit(b, n, 1, LARGE));
+    assert_true(keeps->segment->end <= end_of_it + 2 * SEGMENT_BLOCK); // nothing more went there
+    assert_true(has_file(b, "log", name));
+    check_letter(b, 1, 1, 900);
+    end(b, keeps);
+    settle(b);
+    settle(b);
+    assert_false(has_file(b, "log", name));
+    assert_null(find(b, 1));
+    for (uint64_t n = 100; n < 250; n++)
+        end(b, commit(b, n, 1, LARGE));
+    assert_in_range(counts(b).segments, 2, 16); // all others are used again
+    reopen(b);
+    assert_int_equal(counts(b).letters, 0);
+    check_books(b);
+}
+
+static void a_refused_large_letter_leaves_no_file(void **state)
+{
+    struct box *b = *state;
+    struct big l;
+    struct spool_letter *letter;
+    struct err err;
+    struct wait w = {.told = 0};
+    (void)commit(b, 9, 1, 10);
+    write_large(b, &l, 1, 40000);
+    assert_int_equal(add_large(b, &l, &letter, &err), SPOOL_ADDED);
+    wait_for(b, &w, false);
+    arm(0, FAULT_fdatasync, 1, 1, EIO);
+    settle(b);
+    disarm();
+    settle(b);
+    assert_int_equal(w.told, 1);
+    assert_false(w.durable);
+    assert_int_equal(count_files(b, "body"), 0);
+}
+
+static void a_large_body_that_cannot_be_written_is_refused(void **state)
+{
+    static const enum fault_call ways[] = {FAULT_open, FAULT_write, FAULT_fdatasync, FAULT_rename,
+                                           FAULT_fsync};
+    struct box *b = *state;
+    for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+        struct big l;
+        struct spool_letter *letter;
+        struct err err;
+        settle(b);
+        arm(0, ways[i], 1, 1, ENOSPC);
+        write_large(b, &l, i, 40000);
+        disarm();
+        assert_int_equal(add_large(b, &l, &letter, &err), SPOOL_BAD);
+        assert_int_equal(err.class, ERR_TRY_LATER); // 452, never 5yz
+        assert_int_equal(err.status.subject, 3);
+        settle(b);
+        settle(b);
+        assert_int_equal(count_files(b, "body"), 0);
+        assert_true(spool_idle(b->spool));
+    }
+}
+
+static void states_of_several_frames_survive_a_failure_in_each(void **state)
+{
+    struct box *b = *state;
+    // Each frame has a segment of its own here, so every other sync is that of a header.
+    for (uint64_t nth = 2; nth <= 4; nth += 2) {
+        struct wait letter = {.told = 0}, states = {.told = 0};
+        struct spool_letter *many = commit(b, 1, 500, 100);
+        settle(b);
+        (void)add(b, 2, 1, 4000);
+        for (uint16_t round = 1; round <= 8; round++) {
+            for (uint32_t i = 0; i < 500; i++) {
+                many->recipients[i].attempts = round;
+                spool_set_state(b->spool, many, i, round == 8 ? SPOOL_DELIVERED : SPOOL_WAITING, i,
+                                STR(""));
+            }
+        }
+        wait_for(b, &letter, false);
+        wait_for(b, &states, true);
+        arm(0, FAULT_fdatasync, nth, 1, EIO);
+        settle(b);
+        assert_int_equal(page->rules[0].acted, 1);
+        disarm();
+        assert_int_equal(letter.told + states.told, 2);
+        assert_true(states.durable);
+        assert_int_equal(letter.durable, nth > 2); // letters are in the first frame
+        check_books(b);
+        reopen(b);
+        assert_int_equal(counts(b).letters, nth > 2);
+        assert_int_equal(find(b, 1)->pending, 0);
+        assert_int_equal(find(b, 2) != NULL, nth > 2);
+        check_books(b);
+        b = start_over(state);
+    }
+}
+
+// ---- no space
+
+static void without_a_segment_letters_are_refused_and_states_wait(void **state)
+{
+    struct box *b = *state;
+    struct wait letter = {.told = 0}, states = {.told = 0};
+    struct spool_letter *refused;
+    (void)commit(b, 1, 1, 900);
+    (void)commit(b, 2, 3, 900);
+    arm(0, FAULT_open, 1, UINT64_MAX, ENOSPC);
+    for (uint64_t n = 100;; n++) { // until the last segment there is is full
+        struct wait w = {.told = 0};
+        assert_int_equal(try_add(b, n, 1, LARGE, &refused), SPOOL_ADDED);
+        wait_for(b, &w, false);
+        settle(b);
+        assert_int_equal(w.told, 1);
+        if (!w.durable)
+            break;
+    }
+    assert_true(spool_idle(b->spool));
+    for (uint64_t n = 300; b->spool->current; n++)
+        assert_int_equal(try_add(b, n, 1, LARGE, &refused), SPOOL_ADDED), settle(b);
+    add_batch(b, &letter, &states);
+    for (int i = 0; i < 20; i++)
+        turn(b);
+    assert_int_equal(letter.told, 1);
+    assert_false(letter.durable);
+    assert_int_equal(states.told, 0);
+    assert_int_equal(try_add(b, 400, 1, 100, &refused), SPOOL_FULL);
+    disarm();
+    for (int i = 0; i < 500 && !states.told; i++)
+        turn(b);
+    assert_int_equal(states.told, 1);
+    assert_true(states.durable);
+    (void)commit(b, 401, 1, 100);
+    reopen(b);
+    assert_null(find(b, 3));
+    assert_int_equal(find(b, 2)->recipients[0].state, SPOOL_DELIVERED);
+    check_letter(b, 401, 1, 100);
+    check_books(b);
+}
+
+static void the_spare_segment_leaves_the_last_space(void **state)
+{
+    struct box *b = *state;
+    settle(b);
+    (void)commit(b, 1, 1, 100);
+    reopen(b);
+    size_t files = count_files(b, "log");
+    arm(0, FAULT_statvfs, 1, UINT64_MAX, EIO);
+    while (b->spool->free_count)
+        (void)commit(b, 10 + counts(b).commits, 1, LARGE);
+    settle(b);
+    assert_int_equal(count_files(b, "log"), files);
+    disarm();
+    (void)commit(b, 2, 1, 100);
+    settle(b);
+    assert_int_equal(count_files(b, "log"), files + 1);
+}
+
+// ---- the end without a reply
+
+// In a process of its own: both the commit and its abort fail.
+static int fail_twice(struct box *b, uint32_t second_call)
+{
+    struct wait w = {.told = 0};
+    log_set_level(LOG_ERROR);
+    open_spool(b);
+    settle(b);
+    (void)add(b, 5, 1, 900);
+    wait_for(b, &w, false);
+    arm(0, FAULT_fdatasync, 1, 1, EIO);
+    arm(1, second_call, 2, UINT64_MAX, EIO);
+    for (int i = 0; i < 500; i++)
+        turn(b);
+    return w.told ? 1 : 2; // not reached
+}
+
+static void when_the_abort_fails_too_the_process_ends_without_a_reply(void **state)
+{
+    static const enum fault_call ways[] = {FAULT_fdatasync, FAULT_write};
+    struct box *b = *state;
+    for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+        int status;
+        struct spool_letter *again;
+        (void)commit(b, 1, 1, 900);
+        close_spool(b);
+        pid_t pid = fork();
+        if (pid == 0)
+            _exit(fail_twice(b, ways[i]));
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 75);
+        disarm();
+        uint64_t syncs = calls(FAULT_fdatasync);
+        open_spool(b);
+        check_letter(b, 1, 1, 900);
+        // The receiver submits it again: whether known or new, 250 is said of what is on disk.
+        assert_true(calls(FAULT_fdatasync) > syncs);
+        enum spool_added how = try_add(b, 5, 1, 900, &again);
+        assert_true(how == SPOOL_KNOWN || how == SPOOL_ADDED);
+        settle(b);
+        reopen(b);
+        check_letter(b, 5, 1, 900);
+        assert_int_equal(counts(b).letters, 2);
+        assert_int_equal(count_files(b, "corrupt"), 0);
+        check_books(b);
+        b = start_over(state);
+    }
+}
+
+static void a_start_that_cannot_make_its_last_batch_durable_fails(void **state)
+{
+    struct box *b = *state;
+    struct err err;
+    (void)commit(b, 1, 1, 900);
+    close_spool(b);
+    for (int way = 0; way < 2; way++) {
+        arm(0, way ? FAULT_fdatasync : FAULT_write, 1, 1, EIO);
+        assert_false(try_open(b, &err));
+        assert_int_equal(err.class, ERR_TRY_LATER);
+        assert_null(b->spool);
+    }
+    disarm();
+    open_spool(b);
+    check_letter(b, 1, 1, 900);
+}
+
+static void every_failing_call_of_a_start_is_told(void **state)
+{
+    static const enum fault_call ways[] = {FAULT_open,      FAULT_read,  FAULT_write,
+                                           FAULT_fdatasync, FAULT_fsync, FAULT_mkdir,
+                                           FAULT_stat,      FAULT_list,  FAULT_lock};
+    struct box *b = *state;
+    struct err err;
+    for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+        (void)commit(b, i, 1, 900);
+        bool acted = true, failed = false;
+        for (uint64_t n = 1; acted; n++) {
+            assert_true(n < 100);
+            close_spool(b);
+            arm(0, ways[i], n, 1, EIO);
+            bool ok = try_open(b, &err);
+            acted = page->rules[0].acted > 0;
+            disarm();
+            if (!ok) {
+                failed = true;
+                assert_int_equal(err.class, ERR_TRY_LATER);
+                open_spool(b);
+            }
+            for (uint64_t k = 0; k <= i; k++)
+                check_letter(b, k, 1, 900);
+        }
+        assert_true(failed);
+    }
+}
+
+// What was on its way when the process is told to go is nobody's any more.
+static void closing_waits_for_the_disk_and_tells_nobody(void **state)
+{
+    struct box *b = *state;
+    struct wait w = {.told = 0};
+    settle(b);
+    for (int fails = 0; fails < 2; fails++) {
+        (void)add(b, 1 + (uint64_t)fails, 1, 900);
+        wait_for(b, &w, false);
+        arm(0, FAULT_fdatasync, 1, 1, fails ? EIO : 0);
+        page->rules[0].delay_ms = 50;
+        turn(b); // it flies
+        assert_false(spool_idle(b->spool));
+        while (os_workers_waiting(b->spool->committer))
+            continue; // until the thread has taken it
+        spool_close(&b->spool);
+        loop_close(&b->loop);
+        assert_int_equal(w.told, 0);
+        disarm();
+        open_spool(b);
+    }
+    check_letter(b, 1, 1, 900);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        FAULT_CASE(a_failed_commit_refuses_letters_and_keeps_states),
+        FAULT_CASE(a_whole_frame_that_was_refused_stays_refused),
+        FAULT_CASE(a_short_write_is_continued),
+        FAULT_CASE(a_suspect_segment_is_left_and_goes_when_it_is_the_oldest),
+        FAULT_CASE(a_refused_large_letter_leaves_no_file),
+        FAULT_CASE(a_large_body_that_cannot_be_written_is_refused),
+        FAULT_CASE(states_of_several_frames_survive_a_failure_in_each),
+        FAULT_CASE(without_a_segment_letters_are_refused_and_states_wait),
+        FAULT_CASE(the_spare_segment_leaves_the_last_space),
+        FAULT_CASE(when_the_abort_fails_too_the_process_ends_without_a_reply),
+        FAULT_CASE(a_start_that_cannot_make_its_last_batch_durable_fails),
+        FAULT_CASE(every_failing_call_of_a_start_is_told),
+        FAULT_CASE(closing_waits_for_the_disk_and_tells_nobody),
+    };
+    log_start("test", NULL, -1);
+    return cmocka_run_group_tests(tests, make_page, NULL);
+}
