@@ -132,8 +132,8 @@ struct letters {
 struct text {
     struct maildir_source source;
     struct str header;
-    struct str body;              // in the window
-    struct large_reader *reader;  // or in a file: NULL = in the window
+    struct str body;             // in the window
+    struct large_reader *reader; // or in a file: NULL = in the window
     unsigned at;
 };
 

@@ -32,8 +32,8 @@ struct queue {
     struct spool *spool;
     int spool_dir;
     struct link arenas;
-    struct link submissions;    // that wait for their commit
-    struct link parts;          // large bodies that are coming in
+    struct link submissions; // that wait for their commit
+    struct link parts;       // large bodies that are coming in
     size_t part_count;
     struct os_workers *readers; // envelopes and windows
     struct link due;            // letters whose time has come

@@ -219,8 +219,9 @@ void queue_on_slice(struct ipc_channel *channel, struct msg *m, void *owner)
         ipc_break(channel, "a slice is not in its arena");
         return;
     }
-    bool in_place = part ? part->channel == channel && !part->submitted && part->size == said->offset
-                         : said->offset == 0;
+    bool in_place = part
+                        ? part->channel == channel && !part->submitted && part->size == said->offset
+                        : said->offset == 0;
     bool full = (!part && q->part_count >= LIMIT_bodies) || !fits(q, said->offset, octets.size);
     if (!in_place || full || spool_find(q->spool, &said->letter)) {
         answer_slice(channel, m->slot, false, in_place && full ? 452 : 451);

@@ -327,7 +327,7 @@ static bool send(struct receiver *r, struct letter *letter)
     buf_init(&extents, LIMIT_message / 2);
     chain_put_extents(&letter->envelope, &extents);
     chain_put_extents(&letter->body, &extents);
-    must(buf_ok(&extents));
+    must(buf_ok(&extents)); // an envelope of 1 MiB and what is not in slices
     m.submit.letter = letter->id;
     m.submit.written = letter->written;
     m.submit.envelope = (uint32_t)letter->envelope.size;
@@ -347,7 +347,7 @@ bool letter_submit(struct session *s)
     }
     letter->ended = true;
     list_remove(&letter->link);
-    if (!send(r, letter))
+    if (!send(r, letter)) // a queue that is being started again is soon back
         list_append(&r->resubmit, &letter->link);
     return true;
 }
@@ -379,8 +379,7 @@ void letter_on_committed(struct ipc_channel *channel, struct msg *m, void *owner
     struct letter *letter = owner;
     const struct msg_committed *said = &m->committed;
     if (letter->session)
-        session_committed(letter->session,
-                          said->ok ? SMTP_REPLY_queued : refusal_of(said->status));
+        session_committed(letter->session, said->ok ? SMTP_REPLY_queued : refusal_of(said->status));
     drop(role->state, letter);
     letter_resubmit(role->state);
 }

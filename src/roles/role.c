@@ -90,7 +90,9 @@ bool role_open_directory(struct role *role, struct str path, bool change, int *f
 
 void role_drained(struct role *role)
 {
-    ipc_send(skeleton_of(role)->control, &(struct msg){.type = MSG_drained});
+    struct ipc_channel *control = skeleton_of(role)->control;
+    if (control)
+        ipc_send(control, &(struct msg){.type = MSG_drained});
 }
 
 // ---- the configuration
@@ -207,6 +209,12 @@ static void peer_closed(struct ipc_channel *channel, const char *why)
 {
     struct skeleton *s = skeleton_of(ipc_context(channel));
     enum ipc_role peer = ipc_peer(channel);
+    struct err err;
+    if (ipc_short_here(channel)) { // the peer lives, so nobody would send a new channel
+        err_set(&err, ERR_TRY_LATER, STATUS(4, 3, 0),
+                "descriptors are short on the channel to the %s", ipc_role_name(peer));
+        role_fail(&err);
+    }
     LIST_EACH(&s->peers[peer], at, after)
     {
         struct peer_link *link = CONTAINER_OF(at, struct peer_link, link);
@@ -221,7 +229,8 @@ static void peer_closed(struct ipc_channel *channel, const char *why)
     struct msg parted = {.type = MSG_parted};
     parted.parted.role = peer;
     parted.parted.instance = ipc_instance(channel);
-    ipc_send(s->control, &parted);
+    if (s->control) // else the supervisor is gone, and so are we soon
+        ipc_send(s->control, &parted);
 }
 
 static void on_listener(struct ipc_channel *channel, struct msg *m, void *owner)
@@ -256,6 +265,7 @@ static void control_closed(struct ipc_channel *channel, const char *why)
 {
     struct skeleton *s = ipc_context(channel);
     (void)why;
+    s->control = NULL; // freed when this returns
     loop_stop(s->role.loop);
 }
 

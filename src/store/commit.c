@@ -363,6 +363,7 @@ static void no_segment(struct spool *s, struct batch *b)
     list_remove(&b->segment->link);
     free(b->segment);
     s->segment_count--;
+    s->next_frame--; // the number was not written: none is to be missed
     b->segment = s->current = NULL;
     if (!list_empty(&b->letters)) {
         letters_gone(b);

@@ -98,7 +98,7 @@ static bool ask(struct database *db, const char *sql, int64_t *number, char *wor
 
 static bool is_ours(struct database *db, int64_t version, struct err *err)
 {
-    int64_t id;
+    int64_t id = 0;
     if (!ask(db, "PRAGMA application_id", &id, NULL, 0, err))
         return false;
     if (id != db->schema->application_id && (version || id))

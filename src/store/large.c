@@ -16,7 +16,7 @@ struct large {
     struct os_job job;
     struct spool *spool;
     struct mail_id id;
-    struct link waiting; // slices
+    struct link waiting;         // slices
     struct large_slice *current; // with the worker
     bool busy, closing;
     // The worker's while `busy`:
@@ -281,8 +281,7 @@ void large_remove(struct spool *s, const struct mail_id *id)
 {
     struct removal *r = calloc(1, sizeof *r);
     must(r != NULL);
-    *r = (struct removal){
-        .job = {.work = remove_work, .done = remove_done}, .spool = s, .id = *id};
+    *r = (struct removal){.job = {.work = remove_work, .done = remove_done}, .spool = s, .id = *id};
     os_workers_submit(s->helpers, &r->job);
 }
 

@@ -15,9 +15,9 @@
 #include "mail/id.h"
 
 enum {
-    LARGE_PIECE = 65536,             // octets under one CRC
-    LARGE_SYNC = 4 * 1024 * 1024,    // synced on the way, so that the last sync is a short one
-    LARGE_MAX = INT32_MAX,           // octets of one body: more than any max_message
+    LARGE_PIECE = 65536,          // octets under one CRC
+    LARGE_SYNC = 4 * 1024 * 1024, // synced on the way, so that the last sync is a short one
+    LARGE_MAX = INT32_MAX,        // octets of one body: more than any max_message
 };
 
 struct spool;
@@ -29,8 +29,8 @@ struct large_slice {
     struct link link;
     const struct str *pieces;
     size_t piece_count;
-    bool last;    // nothing follows: the file is ended and gets its name
-    bool ok;      // when `done` is called; else err says why
+    bool last; // nothing follows: the file is ended and gets its name
+    bool ok;   // when `done` is called; else err says why
     struct err err;
     void (*done)(struct large_slice *slice); // in the loop's thread
 };

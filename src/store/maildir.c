@@ -346,8 +346,8 @@ bool maildir_write(const struct maildir *md, const char *name, struct maildir_so
         *fd = -1;
         return true;
     }
-    bool ok = *fd < 0 ? err_system(err, *fd, "making tmp/%s", name)
-                      : write_all(*fd, source, name, err);
+    bool ok =
+        *fd < 0 ? err_system(err, *fd, "making tmp/%s", name) : write_all(*fd, source, name, err);
     if (!ok && *fd >= 0) { // gives the space back; where that fails too, the repetition meets it
         int rc = os_unlink(md->tmp, name);
         (void)rc;

@@ -26,7 +26,8 @@ struct maildir_name {
 
 void maildir_name_put(struct buf *out, const struct maildir_name *name);
 
-// Where the octets of a letter come from, piece by piece: a large one is never in memory as a whole.
+// Where the octets of a letter come from, piece by piece: a large one is never in memory as a
+// whole.
 struct maildir_source {
     // The next piece, valid until the next call; empty at the end.
     bool (*next)(struct maildir_source *source, struct str *piece, struct err *err);

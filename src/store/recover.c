@@ -282,7 +282,8 @@ static void look_for_lost_tail(struct recovery *r, const struct segment_frame *f
 {
     struct segment *before = r->before;
     r->before = NULL;
-    if (!before || frame->number <= r->spool->next_frame || is_abort(frame))
+    if (!before || before->end >= before->size || frame->number <= r->spool->next_frame ||
+        is_abort(frame))
         return;
     struct err err;
     struct str here = r->bytes;

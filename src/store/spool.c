@@ -361,13 +361,12 @@ static bool take_lock(struct spool *s, struct err *err)
     return true;
 }
 
-bool spool_open(struct spool **spool, int dir, const struct spool_options *options, struct err *err)
+struct spool *spool_new(int dir)
 {
     struct spool *s = calloc(1, sizeof *s);
     must(s != NULL);
     s->dir = dir;
     s->log_dir = s->body_dir = s->corrupt_dir = s->lock = -1;
-    s->options = *options;
     s->next_number = 1;
     s->next_frame = 1;
     os_random(s->hash_key, sizeof s->hash_key);
@@ -377,7 +376,13 @@ bool spool_open(struct spool **spool, int dir, const struct spool_options *optio
     batch_init(s, &s->batches[0]);
     batch_init(s, &s->batches[1]);
     s->gathering = &s->batches[0];
-    *spool = s;
+    return s;
+}
+
+bool spool_open(struct spool **spool, int dir, const struct spool_options *options, struct err *err)
+{
+    struct spool *s = *spool = spool_new(dir);
+    s->options = *options;
     int rc = 0;
     bool ok = take_lock(s, err) && make_directory(dir, "log", &s->log_dir, err) &&
               make_directory(dir, "body", &s->body_dir, err) &&

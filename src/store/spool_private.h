@@ -28,7 +28,7 @@ enum {
     STATES_GATHERED_MAX = 256 * 1024 * 1024, // about a million, in several frames
     SEGMENTS_KEPT = 4,                       // at least so many before one is used again
     REASON_MAX = 200,
-    LARGE_THREADS = 4, // they wait for the disk, and syncs at the same time share its journal
+    LARGE_THREADS = 4,  // they wait for the disk, and syncs at the same time share its journal
     REASONS_MAX = 4096, // distinct ones; a new one beyond is not remembered
 };
 
@@ -85,6 +85,7 @@ struct spool {
 uint64_t spool_hash(const struct spool *s, const struct mail_id *id);
 
 // spool.c
+struct spool *spool_new(int dir); // empty, without files; freed by spool_close
 struct spool_letter *spool_new_letter(const struct mail_id *id, uint32_t recipients);
 void spool_forget_letter(struct spool *s, struct spool_letter *letter);
 void spool_put_letter_head(struct buf *out, const struct spool_letter *letter);

@@ -114,7 +114,8 @@ class Faults(unittest.TestCase):
                     self.assertIn(code, REPLIES)
                 self.assertEqual(instance.attempt(body), 250)
                 instance.settle()
-                self.assertEqual(os.listdir(os.path.join(instance.directory, "spool/body")), [])
+                bodies = os.path.join(instance.directory, "spool/body")
+                wait_for(lambda bodies=bodies: not os.listdir(bodies), "the bodies to go")
 
     def test_short_writes(self):
         """A write that takes a few octets only is gone on with."""

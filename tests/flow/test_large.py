@@ -5,9 +5,10 @@ stays bounded; and whatever breaks in the middle of one, nothing is promised tha
 import hashlib
 import os
 import random
+import signal
 import sys
+import tempfile
 import threading
-import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
@@ -256,6 +257,48 @@ class Broken(Case):
             client.expect(451)
             client.letter("a@example.org", [ALICE], compose(MIB, 3))
             self.assert_delivered_one(instance, compose(MIB, 3))
+
+    def test_full_disk(self):
+        """No space for a slice: 452 when all is sent, nothing stays, and the session lives."""
+        with tempfile.TemporaryDirectory() as top:
+            page = fault.Page.create(os.path.join(top, "page"))
+            with Instance(PLAIN, environment={"POSTHOUSE_FAULT": page.path}) as instance:
+                with instance.smtp() as client:
+                    for call in ("write", "fdatasync"):
+                        client.begin("a@example.org", [ALICE])
+                        rule = page.rule(call, role="queue", error="ENOSPC")
+                        client.send(stuff(compose(6 * MIB, 1)))
+                        client.expect(452)
+                        self.assertGreater(page.acted(rule), 0)
+                        page.remove(rule)
+                        self.assert_nothing_left(instance)
+                    rule = page.rule("fdatasync", role="queue", error="EIO", count=1)
+                    client.begin("a@example.org", [ALICE])
+                    client.send(stuff(compose(6 * MIB, 1)))
+                    client.expect(451)
+                    page.remove(rule)
+                    self.assert_nothing_left(instance)
+                    client.letter("a@example.org", [ALICE], compose(6 * MIB, 2))
+                self.assert_delivered_one(instance, compose(6 * MIB, 2))
+
+    def test_rot(self):
+        """A body that rotted on the disk is not delivered: the letter is held, the next is not."""
+        with Instance(PLAIN) as instance, instance.smtp() as client:
+            first = instance.child("postman")["pid"]
+            os.kill(first, signal.SIGSTOP)  # so that nothing is read before it rots
+            ids = [client.letter("a@example.org", [ALICE], compose(MIB, i)) for i in range(2)]
+            with open(os.path.join(instance.directory, "spool/body", ids[0]), "r+b") as file:
+                file.seek(3 * PIECE + 5)
+                octet = file.read(1)
+                file.seek(3 * PIECE + 5)
+                file.write(bytes([octet[0] ^ 1]))
+            os.kill(first, signal.SIGCONT)
+            wait_for(lambda: instance.names(ALICE), "the letter that is whole")
+            wait_for(lambda: "is held" in instance.said(), "the word on the other one")
+            self.assertEqual(len(instance.names(ALICE)), 1)
+            self.assertEqual(os.listdir(os.path.join(instance.maildir(ALICE), "tmp")), [])
+            self.assert_letter(instance.letters(ALICE)[0], compose(MIB, 1))
+            self.assertEqual(spool_bodies(instance), [ids[0]])
 
     def test_queue_killed_at_any_time(self):
         """Many letters while the queue dies again and again: whoever has a 250 has a letter."""

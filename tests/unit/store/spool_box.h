@@ -282,8 +282,7 @@ static inline bool reads_as(struct box *b, const struct spool_letter *letter, co
     bool same = spool_read_envelope(b->spool, letter, &got, &err) &&
                 str_eq(buf_str(&got), buf_str(&t->envelope));
     buf_clear(&got);
-    same = same && read_body(b, letter, &got, &err) &&
-           str_eq(buf_str(&got), buf_str(&t->body));
+    same = same && read_body(b, letter, &got, &err) && str_eq(buf_str(&got), buf_str(&t->body));
     buf_finish(&got);
     return same;
 }

@@ -241,6 +241,7 @@ static void without_a_segment_letters_are_refused_and_states_wait(void **state)
     assert_null(find(b, 3));
     assert_int_equal(find(b, 2)->recipients[0].state, SPOOL_DELIVERED);
     check_letter(b, 401, 1, 100);
+    assert_int_equal(count_files(b, "corrupt"), 0);
     check_books(b);
 }
 

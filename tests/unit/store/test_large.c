@@ -236,7 +236,8 @@ static void any_call_may_fail(void **state)
         enum fault_call call;
         uint64_t times; // in the life of the body below
     } calls[] = {
-        {FAULT_open, 1}, {FAULT_write, 4}, {FAULT_fdatasync, 1}, {FAULT_rename, 1}, {FAULT_fsync, 1},
+        {FAULT_open, 1},   {FAULT_write, 4}, {FAULT_fdatasync, 1},
+        {FAULT_rename, 1}, {FAULT_fsync, 1},
     };
     static const int errors[] = {ENOSPC, EIO};
     struct box *b = *state;
