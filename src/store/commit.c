@@ -287,7 +287,7 @@ static void letters_gone(struct batch *b)
         b->spool->live_recipients -= letter->pending;
         letter->pending = 0;
         if (letter->large)
-            spool_remove_body(b->spool, &letter->id);
+            large_remove(b->spool, &letter->id);
         spool_forget_letter(b->spool, letter);
     }
 }
@@ -330,7 +330,7 @@ static void finish_batch(struct spool *s, struct batch *b)
         letter->segment->live--;
         s->live_letters--;
         if (letter->large)
-            spool_remove_body(s, &letter->id);
+            large_remove(s, &letter->id);
     }
     if (b->refused)
         tell_waiters(b, false, false);
@@ -511,7 +511,8 @@ bool spool_begin(struct spool *s, struct loop *loop, struct err *err)
     s->loop = loop;
     s->hook.run = turn_end;
     if (!os_workers_open(&s->committer, loop, "commit", 1, err) ||
-        !os_workers_open(&s->helpers, loop, "spool", 1, err))
+        !os_workers_open(&s->helpers, loop, "spool", 1, err) ||
+        !os_workers_open(&s->writers, loop, "bodies", LARGE_THREADS, err))
         return false;
     want_spare(s);
     spool_retire(s);

@@ -1,14 +1,17 @@
-// Shared by the files of the spool: spool.c (index and adding), commit.c (batches and the commit
-// thread), recover.c (reading the log at start). Nobody else includes this.
+// Shared by the files of the spool: spool.c (index and adding), large.c (bodies in files of their
+// own), commit.c (batches and the commit thread), recover.c (reading the log at start). Nobody else
+// includes this.
 #ifndef STORE_SPOOL_PRIVATE_H
 #define STORE_SPOOL_PRIVATE_H
 
 #include "base/map.h"
+#include "store/large.h"
 #include "store/spool.h"
 
 enum record_kind {
     RECORD_LETTER = 1, // id envelope_size envelope_crc body_size body_crc scan_flags recipients,
-                       // then the envelope, then the body (not with RECORD_LARGE)
+                       // then the envelope, then the body (not with RECORD_LARGE, where body_crc
+                       // is that of the table in body/ID)
     RECORD_STATE = 2,  // id recipient state attempts next_s reason
     RECORD_ABORT = 3,  // segment number, its use, last good offset: what stands behind was never
                        // acknowledged
@@ -25,6 +28,7 @@ enum {
     STATES_GATHERED_MAX = 256 * 1024 * 1024, // about a million, in several frames
     SEGMENTS_KEPT = 4,                       // at least so many before one is used again
     REASON_MAX = 200,
+    LARGE_THREADS = 4,  // they wait for the disk, and syncs at the same time share its journal
     REASONS_MAX = 4096, // distinct ones; a new one beyond is not remembered
 };
 
@@ -55,7 +59,8 @@ struct spool {
     struct loop *loop;
     struct spool_options options;
     struct os_workers *committer; // one thread: writes and syncs
-    struct os_workers *helpers;   // large bodies, spare segments, removals
+    struct os_workers *helpers;   // spare segments, removals
+    struct os_workers *writers;   // large bodies
     struct turn_hook hook;
     uint64_t hash_key[2];
     struct map letters;
@@ -89,6 +94,22 @@ uint16_t spool_keep_reason(struct spool *s, struct str reason);
 
 // True while the file system has more free. From any thread.
 bool spool_disk_has(const struct spool *s, uint64_t octets);
+
+// large.c
+enum { LARGE_NAME = MAIL_ID_TEXT + sizeof ".part" };
+
+struct large_body {
+    struct scan scan;
+    uint32_t crc; // of the table
+};
+
+void large_name(char name[LARGE_NAME], const struct mail_id *id, bool part);
+// What is known of a body whose last slice is written, else NULL.
+const struct large_body *large_body(const struct large *large);
+// A record refers to it: the file stays.
+void large_keep(struct large *large);
+// For a letter that is at its end, or whose batch failed.
+void large_remove(struct spool *s, const struct mail_id *id);
 
 // commit.c
 void spool_retire(struct spool *s); // gives back the oldest segment's file where that is due
