@@ -453,7 +453,7 @@ static void each_broken_rule_ends_the_channel(void **state)
     bare(b, IPC_READER, IPC_PORTER);
     m = (struct msg){.type = MSG_adopt};
     say(b, &m, -1);
-    check_broken(b, "no descriptor came where one belongs");
+    check_broken(b, "it sent no descriptor where one belongs");
 
     bare(b, IPC_READER, IPC_PORTER);
     assert_int_equal(net_send(b->raw, STR("\xff\xff\xff\xff")), 4);
