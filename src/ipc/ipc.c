@@ -61,7 +61,6 @@ struct ipc_channel {
     struct slots slots[MSG_COUNT];
     const char *broken;
     bool inside, closed;
-    bool short_here; // broken, perhaps because this process ran out of descriptors
 };
 
 const char *ipc_role_name(enum ipc_role role)
@@ -135,11 +134,6 @@ void ipc_forget(struct ipc_channel *c, enum ipc_type request, void *owner)
     for (uint32_t i = 0; s->busy && i < rows[request].credits; i++)
         if (s->busy[i] && s->owners[i] == owner)
             s->owners[i] = NULL;
-}
-
-bool ipc_short_here(const struct ipc_channel *c)
-{
-    return c->short_here;
 }
 
 // ---- closing
@@ -287,7 +281,6 @@ void ipc_send(struct ipc_channel *c, const struct msg *m)
         return;
     }
     if (fd && !keep_descriptor(c, *fd)) {
-        c->short_here = true;
         ipc_break(c, "no descriptor left for it");
         return;
     }
@@ -349,8 +342,7 @@ static void deliver(struct ipc_channel *c, struct msg *m)
     void *owner;
     if (fd) {
         if (c->fds_in_count == 0) { // or the system dropped it, for want of room here
-            c->short_here = true;
-            ipc_break(c, "no descriptor came where one belongs");
+            ipc_break(c, "it sent no descriptor where one belongs");
             return;
         }
         *fd = c->fds_in[0];

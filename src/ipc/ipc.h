@@ -114,8 +114,5 @@ void ipc_forget(struct ipc_channel *channel, enum ipc_type request, void *owner)
 // Ends the channel as if the peer had broken the rules: `closed` and `lost` run at the end of the
 // turn.
 void ipc_break(struct ipc_channel *channel, const char *why);
-// In `closed`: the channel broke because a descriptor could not be sent or did not come, which is
-// no fault of a peer that goes on.
-bool ipc_short_here(const struct ipc_channel *channel);
 
 #endif

@@ -10,6 +10,13 @@ enum lookup_verdict {
     LOOKUP_TROUBLE,      // the directory cannot say now: 4yz, never 5yz
 };
 
+// delivered: of each delivery.
+enum delivery_outcome {
+    DELIVERY_DONE,
+    DELIVERY_LATER,   // the text says why
+    DELIVERY_DAMAGED, // the body is not what was committed: an administrator must look at it
+};
+
 // checked, admitted.
 enum login_verdict {
     LOGIN_OK = 0,

@@ -3,6 +3,7 @@
 
 #include <sys/random.h>
 
+#include "os/log.h"
 #include "os/seam.h"
 
 void os_random(void *to, size_t len)
@@ -11,7 +12,11 @@ void os_random(void *to, size_t len)
     while (len) {
         size_t n;
         int64_t r = SEAM_MOVE(getrandom, n, len, getrandom(at, n, 0));
-        must(r > 0);
+        if (r <= 0) {
+            log_line(LOG_ERROR, "the kernel gives no random bytes: %s; ending", strerror((int)-r));
+            log_flush();
+            exit(71); // EX_OSERR
+        }
         at += r;
         len -= (size_t)r;
     }

@@ -9,7 +9,9 @@
 #include "roles/role.h"
 
 #include "base/limits.h"
+#include "ipc/verdicts.h"
 #include "os/file.h"
+#include "store/large.h"
 #include "store/maildir.h"
 #include "store/window.h"
 
@@ -119,34 +121,87 @@ static void fail(struct delivery *d, const struct err *err)
     d->err = *err;
 }
 
-static bool name_it(struct arena *arena, const struct window_item *item, const struct str *pieces,
-                    size_t count, struct str *copy)
+// What a batch is read from.
+struct letters {
+    struct window_view view;
+    struct large_reader body; // of a large letter, whose body is no part of the view
+    bool large;
+};
+
+// One letter as it is delivered: its header, then its body.
+struct text {
+    struct maildir_source source;
+    struct str header;
+    struct str body;             // in the window
+    struct large_reader *reader; // or in a file: NULL = in the window
+    unsigned at;
+};
+
+static bool next_piece(struct maildir_source *source, struct str *piece, struct err *err)
+{
+    struct text *t = CONTAINER_OF(source, struct text, source);
+    *piece = STR("");
+    if (t->at == 0)
+        *piece = t->header;
+    else if (t->reader)
+        return large_reader_next(t->reader, piece, err);
+    else if (t->at == 1)
+        *piece = t->body;
+    t->at++;
+    return true;
+}
+
+static void from_the_start(struct maildir_source *source)
+{
+    struct text *t = CONTAINER_OF(source, struct text, source);
+    t->at = t->header.len == 0; // an empty piece would be the end
+    if (t->reader)
+        large_reader_again(t->reader);
+}
+
+static struct text text_of(struct letters *letters, const struct window_item *item)
+{
+    struct text t = {.source = {.next = next_piece, .again = from_the_start},
+                     .header = item->header};
+    if (letters->large)
+        t.reader = &letters->body;
+    else
+        t.body = window_body(&letters->view, item);
+    return t;
+}
+
+static bool name_it(struct arena *arena, const struct window_item *item, struct text *letter,
+                    struct str *copy, struct err *err)
 {
     struct maildir_name name = {.id = item->id, .recipient = item->recipient};
     struct buf text;
-    maildir_measure(&name, pieces, count);
+    if (!maildir_measure(&name, &letter->source, err))
+        return false;
     buf_init(&text, 256);
     maildir_name_put(&text, &name);
     bool ok = buf_ok(&text) && arena_copy(arena, buf_str(&text), copy);
     buf_finish(&text);
-    return ok;
+    return ok || err_set(err, ERR_TRY_LATER, STATUS(4, 3, 1), "no memory for a delivery");
 }
 
 // Step 1 for one letter: tmp/NAME is written, not synced.
-static void write_one(struct postman *p, struct batch *batch, const struct window_view *view,
-                      size_t i, struct delivery *d)
+static void write_one(struct postman *p, struct batch *batch, struct letters *letters, size_t i,
+                      struct delivery *d)
 {
-    const struct window_item *item = d->item = &view->items[i];
-    const struct str pieces[] = {item->header, window_body(view, item)};
+    const struct window_item *item = d->item = &letters->view.items[i];
+    struct text text = text_of(letters, item);
     struct err err;
     int fd = -1;
-    if (!view->intact[i]) {
+    if (!letters->large && !letters->view.intact[i]) {
         err_set(&err, ERR_TRY_LATER, STATUS(4, 3, 0), "the letter was damaged on its way");
         fail(d, &err);
         return;
     }
-    if (!name_it(&batch->arena, item, pieces, ARRAY_LEN(pieces), &d->name) ||
-        !arena_copy(&batch->arena, item->mailbox, &batch->mailboxes[i])) {
+    if (!name_it(&batch->arena, item, &text, &d->name, &err)) {
+        fail(d, &err);
+        return;
+    }
+    if (!arena_copy(&batch->arena, item->mailbox, &batch->mailboxes[i])) {
         err_set(&err, ERR_TRY_LATER, STATUS(4, 3, 1), "no memory for a delivery");
         fail(d, &err);
         return;
@@ -158,8 +213,7 @@ static void write_one(struct postman *p, struct batch *batch, const struct windo
         return;
     }
     d->maildir->touched = true;
-    if (!maildir_write(&d->maildir->md, d->name.ptr, pieces, ARRAY_LEN(pieces), &fd, &d->delivered,
-                       &err)) {
+    if (!maildir_write(&d->maildir->md, d->name.ptr, &text.source, &fd, &d->delivered, &err)) {
         fail(d, &err);
         d->maildir->stale = true;
         return;
@@ -224,12 +278,12 @@ static void link_all(struct delivery *deliveries, size_t count)
     }
 }
 
-static void deliver_all(struct postman *p, struct batch *batch, const struct window_view *view,
+static void deliver_all(struct postman *p, struct batch *batch, struct letters *letters,
                         struct delivery *deliveries)
 {
-    size_t count = view->count;
+    size_t count = letters->view.count;
     for (size_t i = 0; i < count; i++)
-        write_one(p, batch, view, i, &deliveries[i]);
+        write_one(p, batch, letters, i, &deliveries[i]);
     int rc = sync_all(p, OF_TMP);
     if (rc == 0) {
         link_all(deliveries, count);
@@ -247,13 +301,20 @@ static void deliver_all(struct postman *p, struct batch *batch, const struct win
     close_surplus(p);
 }
 
+static enum delivery_outcome outcome_of(const struct delivery *d)
+{
+    if (!d->failed)
+        return DELIVERY_DONE;
+    return d->err.class == ERR_OUR_BUG ? DELIVERY_DAMAGED : DELIVERY_LATER;
+}
+
 static void put_results(struct buf *out, const struct delivery *deliveries, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         struct str text = deliveries[i].failed ? err_text(&deliveries[i].err) : STR("");
         // Where a whole large batch fails, the first reasons stand for all.
         text = str_sub(text, 0, out->len < RESULT_TEXTS ? RESULT_TEXT_MAX : 0);
-        buf_put_byte(out, deliveries[i].failed ? 1 : 0);
+        buf_put_byte(out, (char)outcome_of(&deliveries[i]));
         buf_put_u16(out, (uint16_t)text.len);
         buf_put(out, text);
     }
@@ -276,18 +337,26 @@ static struct batch *new_batch(struct postman *p, uint64_t number)
     return batch;
 }
 
+static bool read_letters(const struct msg_deliver *m, struct arena *arena, struct letters *letters,
+                         struct err *err)
+{
+    *letters = (struct letters){.large = m->items.len > 0};
+    if (!letters->large)
+        return window_map(m->window, m->size, m->manifest, arena, &letters->view, err);
+    return window_read_items(m->items, m->size, arena, &letters->view, err);
+}
+
 static void on_deliver(struct ipc_channel *channel, struct msg *m, void *owner)
 {
     struct role *role = ipc_context(channel);
     struct postman *p = role->state;
     struct batch *batch = new_batch(p, m->deliver.batch);
-    struct window_view view;
+    struct letters letters;
     struct buf results;
     struct msg reply = {.type = MSG_delivered, .slot = m->slot};
     struct err err;
     (void)owner;
-    if (!window_map(m->deliver.window, m->deliver.size, m->deliver.manifest, &batch->arena, &view,
-                    &err)) {
+    if (!read_letters(&m->deliver, &batch->arena, &letters, &err)) {
         log_line(LOG_ERROR, "%s", err.text);
         free_batch(batch);
         if (err.class == ERR_TRY_LATER)
@@ -296,20 +365,27 @@ static void on_deliver(struct ipc_channel *channel, struct msg *m, void *owner)
             ipc_break(channel, "it handed over a window that cannot be read");
         return;
     }
-    struct delivery *deliveries = calloc(view.count + 1, sizeof *deliveries);
-    batch->names = arena_alloc_array(&batch->arena, view.count + 1, sizeof *batch->names);
-    batch->mailboxes = arena_alloc_array(&batch->arena, view.count + 1, sizeof *batch->mailboxes);
+    size_t count = letters.view.count;
+    struct delivery *deliveries = calloc(count + 1, sizeof *deliveries);
+    batch->names = arena_alloc_array(&batch->arena, count + 1, sizeof *batch->names);
+    batch->mailboxes = arena_alloc_array(&batch->arena, count + 1, sizeof *batch->mailboxes);
     must(deliveries && batch->names && batch->mailboxes);
-    batch->count = view.count;
-    deliver_all(p, batch, &view, deliveries);
+    batch->count = count;
+    if (letters.large && !large_reader_init(&letters.body, m->deliver.window, m->deliver.size,
+                                            letters.view.items[0].crc, &err))
+        for (size_t i = 0; i < count; i++)
+            fail(&deliveries[i], &err);
+    else
+        deliver_all(p, batch, &letters, deliveries);
     buf_init(&results, LIMIT_message / 2);
-    put_results(&results, deliveries, view.count);
+    put_results(&results, deliveries, count);
     must(buf_ok(&results));
     reply.delivered.results = buf_str(&results);
     ipc_send(channel, &reply);
     buf_finish(&results);
     free(deliveries);
-    window_unmap(&view);
+    large_reader_finish(&letters.body);
+    window_unmap(&letters.view);
 }
 
 // The queue's "done" is durable: the witnesses may go.

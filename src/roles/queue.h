@@ -1,7 +1,8 @@
 // The queue role's own header: the state its files share.
-//   queue.c           submissions, leases, the log of what became of them
-//   queue_attempts.c  a letter's way from "due" to "done": resolve, batch, deliver, state
-//   queue_report.c    answers to the administrator
+//   queue.c              leases, space, the life of the role
+//   queue_submissions.c  letters in: from the receivers' arenas into the spool
+//   queue_attempts.c     a letter's way from "due" to "done": resolve, batch, deliver, state
+//   queue_report.c       answers to the administrator
 #ifndef ROLES_QUEUE_H
 #define ROLES_QUEUE_H
 
@@ -14,16 +15,6 @@ enum {
     ATTEMPTS_MAX = 20000, // under way at one time; other due letters wait on disk
     FLIGHTS_MAX = 2,      // batches at the postman: one being synced, one ready
     KILLS_MAX = 3,        // a delivery that took the postman with it so often is held
-};
-
-// A receiver's arena, mapped read only.
-struct arena_map {
-    struct link link;
-    uint32_t instance;
-    const char *memory;
-    size_t size;
-    uint32_t users; // large bodies being read from it
-    bool gone;      // its receiver is gone: unmap with the last user
 };
 
 // One delivery that is under way: one recipient of one letter.
@@ -41,7 +32,9 @@ struct queue {
     struct spool *spool;
     int spool_dir;
     struct link arenas;
-    struct link submissions;    // that wait for their commit
+    struct link submissions; // that wait for their commit
+    struct link parts;       // large bodies that are coming in
+    size_t part_count;
     struct os_workers *readers; // envelopes and windows
     struct link due;            // letters whose time has come
     struct link to_resolve;     // attempts
@@ -51,8 +44,19 @@ struct queue {
     uint64_t next_batch;
     struct timer space_timer, drain_timer;
     bool has_space, draining;
+    uint64_t taken; // octets of letters since the last look at the disk's space
     uint64_t delivered, deferred;
 };
+
+// queue.c
+void queue_count_taken(struct queue *q, uint64_t octets);
+
+// queue_submissions.c
+void queue_on_arena(struct role *role, int fd, uint32_t instance);
+void queue_on_submit(struct ipc_channel *channel, struct msg *m, void *owner);
+void queue_on_slice(struct ipc_channel *channel, struct msg *m, void *owner);
+void queue_on_discard(struct ipc_channel *channel, struct msg *m, void *owner);
+void queue_receiver_gone(struct queue *q, struct ipc_channel *channel);
 
 // queue_attempts.c
 void queue_letter_durable(struct queue *q, struct spool_letter *letter,

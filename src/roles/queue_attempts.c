@@ -15,6 +15,8 @@
 #include "os/clock.h"
 #include "os/file.h"
 
+enum { LARGE_COPIES = 24 }; // deliveries of a large letter: their manifest is part of a message
+
 // Local delivery is tried again after so many seconds (design.md: 10 s, 1 min, 5 min, then 30 min).
 static const uint32_t retry_s[] = {10, 60, 300, 1800};
 
@@ -262,57 +264,88 @@ struct flight {
     struct ipc_channel *postman;
     size_t count;
     struct attempt *attempts[LIMIT_delivery_batch];
-    bool readable[LIMIT_delivery_batch]; // false: its record is damaged
+    // ERR_NONE: it is in the window. ERR_TRY_LATER: the disk would not give it now. Else: damaged.
+    enum err_class read[LIMIT_delivery_batch];
 };
 
-static bool put_one(struct flight *f, const struct attempt *a, struct buf *bytes,
-                    struct arena *arena, struct window_item *item)
+// What the deliveries of one letter have in common: recipients of the same letter follow each other
+// in a batch, and share its header and its body.
+struct builder {
+    struct flight *flight;
+    const struct spool_letter *letter; // whose `item` and `header` are
+    struct window_item item;
+    struct buf envelope, header;
+};
+
+static bool put_body(struct flight *f, const struct spool_letter *letter, struct window_item *item)
 {
-    const struct spool_letter *letter = a->letter;
-    struct envelope envelope;
-    struct buf header;
-    buf_clear(bytes);
-    if (!spool_read_envelope(f->queue->spool, letter, bytes, &f->err) ||
-        !envelope_read(buf_str(bytes), arena, &envelope, &f->err))
-        return false;
-    buf_init(&header, LIMIT_address * 2);
-    return_path_put(&header, &envelope.reverse_path);
-    // Straight into the window: the body is not copied on the way.
     item->offset = f->window.bodies.len;
-    bool ok = spool_read_body(f->queue->spool, letter, &f->window.bodies, &f->err);
-    item->id = letter->id;
-    item->scan_flags = letter->scan_flags;
-    item->crc = letter->body_crc;
     item->size = letter->body_size;
-    item->recipient = a->recipient;
-    item->mailbox = a->mailbox;
-    item->header = buf_str(&header);
+    item->crc = letter->body_crc;
+    item->scan_flags = letter->scan_flags;
+    if (!letter->large) // straight into the window: the body is not copied on the way
+        return spool_read_body(f->queue->spool, letter, &f->window.bodies, &f->err);
+    int fd;
+    if (!spool_open_body(f->queue->spool, letter, &fd, &f->err))
+        return false;
+    window_open_file(&f->window, fd, letter->body_size);
+    return true;
+}
+
+static bool put_letter(struct builder *b, const struct spool_letter *letter)
+{
+    struct flight *f = b->flight;
+    struct envelope envelope;
+    struct arena arena;
+    b->letter = NULL;
+    buf_clear(&b->envelope);
+    buf_clear(&b->header);
+    arena_init(&arena, 4 * (size_t)LIMIT_envelope);
+    bool ok = spool_read_envelope(f->queue->spool, letter, &b->envelope, &f->err) &&
+              envelope_read(buf_str(&b->envelope), &arena, &envelope, &f->err);
     if (ok)
-        window_put_item(&f->window, item);
-    buf_finish(&header);
-    return ok;
+        return_path_put(&b->header, &envelope.reverse_path);
+    arena_finish(&arena);
+    if (!ok || !put_body(f, letter, &b->item))
+        return false;
+    b->letter = letter;
+    b->item.id = letter->id;
+    b->item.header = buf_str(&b->header);
+    return true;
+}
+
+// One that cannot be read, now or ever, must not hold up those it happens to be with.
+static void put_all(struct flight *f)
+{
+    struct builder b = {.flight = f};
+    buf_init(&b.envelope, LIMIT_envelope);
+    buf_init(&b.header, LIMIT_address * 2);
+    for (size_t i = 0; i < f->count; i++) {
+        const struct attempt *a = f->attempts[i];
+        bool ok = b.letter == a->letter || put_letter(&b, a->letter);
+        f->read[i] = ok ? ERR_NONE : f->err.class;
+        b.item.recipient = a->recipient;
+        b.item.mailbox = a->mailbox;
+        if (ok)
+            window_put_item(&f->window, &b.item);
+        else
+            log_line(LOG_ERROR, "%s", f->err.text);
+    }
+    buf_finish(&b.envelope);
+    buf_finish(&b.header);
 }
 
 static void build_work(struct os_job *job)
 {
     struct flight *f = CONTAINER_OF(job, struct flight, job);
-    struct arena arena;
-    struct buf bytes;
-    if (!(f->ok = window_open(&f->window, &f->err)))
-        return;
-    buf_init(&bytes, SIZE_MAX / 2);
-    for (size_t i = 0; i < f->count; i++) {
-        struct window_item item = {.size = 0};
-        arena_init(&arena, 4 * (size_t)LIMIT_envelope);
-        f->readable[i] = put_one(f, f->attempts[i], &bytes, &arena, &item);
-        arena_finish(&arena);
-        if (!f->readable[i] && f->err.class == ERR_TRY_LATER) {
-            f->ok = false; // the disk or memory, not the record
-            break;
-        }
-    }
-    buf_finish(&bytes);
-    f->ok = f->ok && window_seal(&f->window, &f->manifest, &f->err);
+    bool large = f->attempts[0]->letter->large;
+    f->ok = large || window_open(&f->window, &f->err);
+    if (f->ok)
+        put_all(f);
+    if (f->ok && !large)
+        f->ok = window_seal(&f->window, &f->manifest, &f->err);
+    else if (f->ok && !buf_ok(&f->window.manifest))
+        f->ok = err_set(&f->err, ERR_OUR_BUG, STATUS(4, 3, 0), "a manifest that is too long");
 }
 
 static void free_flight(struct flight *f)
@@ -337,18 +370,21 @@ static void take_back(struct flight *f, bool killed)
     free_flight(f);
 }
 
-// Those whose record is damaged leave the batch.
+// Those that could not be read leave the batch. The log has said which and why.
 static void drop_unreadable(struct flight *f)
 {
     size_t kept = 0;
     for (size_t i = 0; i < f->count; i++) {
         struct attempt *a = f->attempts[i];
-        if (f->readable[i]) {
+        if (f->read[i] == ERR_NONE) {
             f->attempts[kept++] = a;
             continue;
         }
         spool_let_go(f->queue->spool, a->letter);
-        hold(f->queue, a, err_text(&f->err));
+        if (f->read[i] == ERR_TRY_LATER)
+            defer(f->queue, a, STR("the spool cannot be read"));
+        else
+            hold(f->queue, a, STR("the letter is damaged in the spool"));
     }
     f->count = kept;
 }
@@ -377,14 +413,27 @@ static void build_done(struct os_job *job)
     m.deliver.window = f->window.fd;
     m.deliver.size = f->window.size;
     m.deliver.manifest = f->manifest;
+    m.deliver.items = f->attempts[0]->letter->large ? buf_str(&f->window.manifest) : STR("");
     m.deliver.batch = f->number;
     f->postman = postman;
     if (!postman || !ipc_request(postman, &m, f))
         take_back(f, false);
 }
 
-// A batch is what is ready now, up to its limits: no waiting for more. A letter that was under way
-// when a postman died goes alone, so that the one at fault is found.
+// May this one go with what the flight has already? A letter that was under way when a postman died
+// goes alone, so that the one at fault is found. A large letter is a batch of its own, with others
+// of its recipients: its body goes to the postman as the file that it is.
+static bool joins(const struct flight *f, uint64_t bytes, const struct attempt *a)
+{
+    const struct attempt *first = f->attempts[0], *last = f->attempts[f->count - 1];
+    if (a->kills || first->kills)
+        return false;
+    if (a->letter->large || first->letter->large)
+        return a->letter == first->letter && f->count < LARGE_COPIES;
+    return a->letter == last->letter || bytes + a->letter->body_size <= LIMIT_delivery_bytes;
+}
+
+// A batch is what is ready now, up to its limits: no waiting for more.
 static void launch(struct queue *q)
 {
     struct flight *f = calloc(1, sizeof *f);
@@ -396,10 +445,10 @@ static void launch(struct queue *q)
     f->job = (struct os_job){.work = build_work, .done = build_done};
     while (f->count < LIMIT_delivery_batch && !list_empty(&q->ready)) {
         struct attempt *a = CONTAINER_OF(q->ready.next, struct attempt, link);
-        uint64_t size = a->letter->body_size;
-        if (f->count && (a->kills || f->attempts[0]->kills || bytes + size > LIMIT_delivery_bytes))
+        if (f->count && !joins(f, bytes, a))
             break;
-        bytes += size;
+        if (!f->count || f->attempts[f->count - 1]->letter != a->letter)
+            bytes += a->letter->body_size;
         list_remove(&a->link);
         spool_hold(a->letter);
         f->attempts[f->count++] = a;
@@ -430,14 +479,14 @@ static void log_delivered(const struct attempt *a)
         .name = EVENT_delivered, .id = str_of(id), .to = a->address, .size = a->letter->body_size});
 }
 
-// results: for each delivery u8 outcome (0 delivered, 1 try later), u16 length, text.
+// results: for each delivery u8 outcome (enum delivery_outcome), u16 length, text.
 static bool next_result(struct str *results, unsigned *outcome, struct str *text)
 {
     if (results->len < 3)
         return false;
     const unsigned char *p = (const unsigned char *)results->ptr;
     size_t len = (size_t)p[1] | (size_t)p[2] << 8;
-    if (p[0] > 1 || len > results->len - 3)
+    if (p[0] > DELIVERY_DAMAGED || len > results->len - 3)
         return false;
     *outcome = p[0];
     *text = str_sub(*results, 3, len);
@@ -457,11 +506,13 @@ void queue_on_delivered(struct ipc_channel *channel, struct msg *m, void *owner)
         spool_let_go(q->spool, a->letter);
         if (!next_result(&results, &outcome, &text)) {
             defer(q, a, STR("the postman gave no clear answer"));
-        } else if (outcome == 0) {
+        } else if (outcome == DELIVERY_DONE) {
             spool_set_state(q->spool, a->letter, a->recipient, SPOOL_DELIVERED, now_s(), STR(""));
             log_delivered(a);
             q->delivered++;
             end_attempt(q, a);
+        } else if (outcome == DELIVERY_DAMAGED) {
+            hold(q, a, text);
         } else {
             defer(q, a, text);
         }

@@ -80,12 +80,22 @@ static void on_room(struct ipc_channel *channel, struct msg *m, void *owner)
 
 // ---- the role
 
+static void closed(struct ipc_channel *channel, const char *why)
+{
+    struct role *role = ipc_context(channel);
+    (void)why;
+    if (ipc_peer(channel) == IPC_QUEUE)
+        letters_queue_gone(role->state);
+}
+
 static void lost(struct ipc_channel *channel, enum ipc_type request, void *owner)
 {
     struct role *role = ipc_context(channel);
     struct receiver *r = role->state;
     if (request == MSG_submit) {
         letter_lost(r, owner);
+    } else if (request == MSG_slice) {
+        letter_slice_lost(r, owner);
     } else if (request == MSG_lease) {
         r->leasing = false;
     } else if (request == MSG_lookup) {
@@ -101,6 +111,7 @@ static void peer(struct role *role, struct ipc_channel *channel)
     if (ipc_peer(channel) == IPC_QUEUE) {
         receiver_want_lease(r);
         letter_resubmit(r);
+        receiver_go_on(r);
     } else if (ipc_peer(channel) == IPC_DIRECTORY) {
         while (!list_empty(&r->want_lookup) && ipc_credits(channel, MSG_lookup))
             session_look_up(CONTAINER_OF(r->want_lookup.next, struct session, waiting));
@@ -135,7 +146,11 @@ static bool prepare(struct role *role, struct err *err)
     doors_init(&r->doors, role->loop, welcome);
     list_init(&r->want_id);
     list_init(&r->want_lookup);
+    list_init(&r->want_data);
+    list_init(&r->stalled);
+    list_init(&r->letters);
     list_init(&r->resubmit);
+    r->hook.run = receiver_turn_end;
     admission_init(&r->admission, role->conf->limits.max_sessions,
                    role->conf->limits.sessions_per_address);
     return true;
@@ -170,7 +185,9 @@ static const struct ipc_handlers handlers = {
     .on = {[MSG_found] = session_on_found,
            [MSG_leased] = on_leased,
            [MSG_committed] = letter_on_committed,
+           [MSG_sliced] = letter_on_sliced,
            [MSG_room] = on_room},
+    .closed = closed,
     .lost = lost,
 };
 

@@ -16,20 +16,30 @@
 #include "session/pump.h"
 
 enum {
+    ARENA_TIGHT = 80, // in hundredths: bodies go to files, and DATA waits
     ANSWER_MS = 5000, // directory or queue silent for so long: 451 4.3.0
 };
 
 struct session;
 
-// A letter from DATA on. It outlives its session when the client goes away while the queue commits:
-// the memory is the queue's to read until it has answered.
+// A letter from DATA on. While it is small it gathers in the arena; from LIMIT_large_body on, or
+// when the arena is short of space, what is there goes to the queue in slices. So a session holds
+// at most LIMIT_large_body and a read of its client's octets beside LIMIT_slices slices.
+//
+// It outlives its session when the client goes away while the queue reads: the memory of a slice,
+// and of a letter that is submitted, is the queue's until it has answered.
 struct letter {
-    struct link link;        // in receiver.resubmit, or none
+    struct link link;        // in receiver.letters while it comes in; in receiver.resubmit; or none
     struct session *session; // NULL: gone
     struct mail_id id;
-    struct chain envelope, body;
+    struct chain envelope, body; // of the body what is in no slice
     struct scan scan;
-    bool failed; // the arena was full: the rest is discarded, the answer is 452
+    uint64_t written;        // octets of the body in slices
+    unsigned slices;         // not answered yet
+    bool ended;              // nothing is added any more
+    bool submitted;          // the queue will answer
+    bool over;               // nobody asks for it any more: it goes with the last slice
+    enum smtp_reply trouble; // the rest is swallowed and this is the answer; SMTP_REPLY_COUNT: none
 };
 
 struct receiver {
@@ -42,7 +52,12 @@ struct receiver {
     struct doors doors;
     struct link want_id;     // sessions that wait for a lease
     struct link want_lookup; // sessions that wait for a credit
-    struct link resubmit;    // letters that the queue did not answer before it died
+    struct link want_data;   // sessions at DATA that wait for space in the arena
+    struct link stalled;     // sessions in their data that wait for a slice or for space
+    struct link letters;     // that come in
+    struct link resubmit;    // that the queue did not answer before it died, or has no credit for
+    size_t leaving;          // octets of blocks in slices
+    struct turn_hook hook;   // receiver_go_on
     uint8_t lease_base[10];
     uint32_t lease_next, lease_left;
     struct timer drain_timer;
@@ -53,12 +68,13 @@ struct receiver {
 
 struct session {
     struct link link;    // in receiver.sessions
-    struct link waiting; // in want_id or want_lookup
+    struct link waiting; // in want_id, want_lookup, want_data or stalled
     struct receiver *receiver;
     struct pump pump;
     struct smtp_server smtp;
     struct net_address peer;
     struct timer patience;                 // for an answer of another role
+    enum smtp_reply late;                  // what the client is told when it runs out
     uint64_t heard_ms;                     // loop time of the last input
     struct letter *letter;                 // from DATA to its answer
     const struct address *asked_recipient; // in the engine, while its RCPT waits
@@ -79,6 +95,7 @@ void session_start(struct receiver *r, int fd, const struct net_address *peer,
                    const char *forbidden);
 void session_give_id(struct session *s);
 void session_look_up(struct session *s);
+void session_begin_data(struct session *s);
 void session_on_found(struct ipc_channel *channel, struct msg *m, void *owner);
 void session_committed(struct session *s, enum smtp_reply reply);
 void session_shut_down(struct session *s, bool last_call);
@@ -86,11 +103,24 @@ void session_shut_down(struct session *s, bool last_call);
 // receiver_letter.c
 MUST_USE bool letter_begin(struct session *s);
 void letter_append(struct session *s, struct str bytes);
-// Hands it to the queue; false: the queue is away, or has too much to do.
+// May its client send more? False: the session waits in receiver.stalled.
+bool letter_may_grow(const struct receiver *r, const struct letter *letter);
+uint64_t letter_size(const struct letter *letter);
+// Hands it to the queue, or to receiver.resubmit while that is away; false: letter->trouble.
 MUST_USE bool letter_submit(struct session *s);
-void letter_drop(struct receiver *r, struct letter *letter);
+// The session has no more use for it. What the queue will answer lives on until then.
+void letter_leave(struct receiver *r, struct letter *letter);
 void letter_resubmit(struct receiver *r);
 void letter_on_committed(struct ipc_channel *channel, struct msg *m, void *owner);
+void letter_on_sliced(struct ipc_channel *channel, struct msg *m, void *owner);
+// The queue is gone: what it had of letters that still come in is lost.
+void letters_queue_gone(struct receiver *r);
 void letter_lost(struct receiver *r, struct letter *letter);
+void letter_slice_lost(struct receiver *r, void *slice);
+// More than ARENA_TIGHT hundredths of the arena are in use.
+bool letters_are_tight(const struct receiver *r);
+// Space or an answer came: what waited goes on at the end of the turn.
+void receiver_go_on(struct receiver *r);
+void receiver_turn_end(struct turn_hook *hook);
 
 #endif

@@ -57,21 +57,36 @@ static bool take_small(struct body_arena *a, struct chain_block *block)
     return true;
 }
 
+static void push_block(struct chain *c, struct chain_block block)
+{
+    if (c->count == c->cap) {
+        c->cap = c->cap ? c->cap * 2 : 4;
+        c->blocks = realloc(c->blocks, c->cap * sizeof *c->blocks);
+        must(c->blocks != NULL);
+    }
+    c->blocks[c->count++] = block;
+}
+
+// The kind that fits, or else the other one.
+static bool take_block(struct body_arena *a, bool small, struct chain_block *block)
+{
+    bool ok = small ? take_small(a, block) || take_large(a, block)
+                    : take_large(a, block) || take_small(a, block);
+    if (ok)
+        a->used += block->size;
+    return ok;
+}
+
 bool chain_append(struct body_arena *a, struct chain *c, struct str bytes)
 {
     while (bytes.len) {
         struct chain_block *last = c->count ? &c->blocks[c->count - 1] : NULL;
         if (!last || last->used == last->size) {
             struct chain_block block;
-            bool small = c->count < SMALLS_FIRST && bytes.len < BLOCK_LARGE;
-            if (!(small && take_small(a, &block)) && !take_large(a, &block))
+            bool small = !c->long_one && c->count < SMALLS_FIRST && bytes.len < BLOCK_LARGE;
+            if (!take_block(a, small, &block))
                 return false;
-            if (c->count == c->cap) {
-                c->cap = c->cap ? c->cap * 2 : 4;
-                c->blocks = realloc(c->blocks, c->cap * sizeof *c->blocks);
-                must(c->blocks != NULL);
-            }
-            c->blocks[c->count++] = block;
+            push_block(c, block);
             last = &c->blocks[c->count - 1];
         }
         struct str part = str_sub(bytes, 0, last->size - last->used);
@@ -83,10 +98,25 @@ bool chain_append(struct body_arena *a, struct chain *c, struct str bytes)
     return true;
 }
 
+void chain_cut(struct chain *from, struct chain *to, uint64_t size, size_t blocks)
+{
+    must(to->count == 0);
+    size_t n = 0;
+    while (n < from->count && n < blocks && to->size < size) {
+        push_block(to, from->blocks[n]);
+        to->size += from->blocks[n++].used;
+    }
+    from->count -= n;
+    from->size -= to->size;
+    for (size_t i = 0; i < from->count; i++)
+        from->blocks[i] = from->blocks[i + n];
+}
+
 void chain_release(struct body_arena *a, struct chain *c)
 {
     for (size_t i = 0; i < c->count; i++) {
         const struct chain_block *b = &c->blocks[i];
+        a->used -= b->size;
         if (b->size == BLOCK_LARGE) {
             a->free_large[a->free_large_count++] = b->offset / BLOCK_LARGE;
         } else {
@@ -94,7 +124,7 @@ void chain_release(struct body_arena *a, struct chain *c)
         }
     }
     free(c->blocks);
-    *c = (struct chain){.blocks = NULL};
+    *c = (struct chain){.long_one = c->long_one};
 }
 
 void chain_put_extents(const struct chain *c, struct buf *out)

@@ -23,6 +23,7 @@ struct body_arena {
     uint32_t *free_small; // stack of numbers of small blocks
     size_t free_small_count, free_small_cap;
     size_t split_count; // large blocks cut into small ones
+    size_t used;        // octets in blocks that are given out
 };
 
 // fd is mapped; the descriptor stays the caller's.
@@ -39,10 +40,14 @@ struct chain {
     struct chain_block *blocks;
     size_t count, cap;
     uint64_t size;
+    bool long_one; // more is to come: begins with a large block
 };
 
 // False when the arena is full; what was appended before stays.
 MUST_USE bool chain_append(struct body_arena *a, struct chain *c, struct str bytes);
+// Moves blocks from the front of *from to the empty *to, until it holds `size` octets or `blocks`
+// blocks.
+void chain_cut(struct chain *from, struct chain *to, uint64_t size, size_t blocks);
 void chain_release(struct body_arena *a, struct chain *c);
 // Appends offset and length of each block, as in the `extents` of a submission.
 void chain_put_extents(const struct chain *c, struct buf *out);

@@ -1,11 +1,30 @@
 // A letter on its way in: header and body gather in the arena, then the queue is told where they
 // are. Nothing is acknowledged here: only the queue's answer makes a 250.
+//
+// What stands in the arena moves on in slices (promise 6) when the body is a large one, and, of all
+// letters, when the arena is tight. A client is read only while its letter may grow: the queue's
+// pace, which is the disk's, becomes TCP's.
 #include "roles/receiver.h"
 
 #include "base/limits.h"
 #include "mail/envelope.h"
 #include "mail/received.h"
 #include "os/clock.h"
+
+enum { GROWTH = 4 * BLOCK_LARGE }; // free in the arena before more is read: a read and an envelope
+
+struct slice {
+    struct letter *letter;
+    struct chain octets;
+};
+
+static size_t chain_memory(const struct chain *c)
+{
+    size_t octets = 0;
+    for (size_t i = 0; i < c->count; i++)
+        octets += c->blocks[i].size;
+    return octets;
+}
 
 static struct str peer_ip(const struct session *s, struct buf *text)
 {
@@ -31,6 +50,8 @@ bool letter_begin(struct session *s)
     must(letter != NULL);
     letter->session = s;
     letter->id = s->smtp.id;
+    letter->trouble = SMTP_REPLY_COUNT;
+    list_append(&r->letters, &letter->link);
     scan_begin(&letter->scan);
     buf_init(&ip, 64);
     buf_init(&field, 8192);
@@ -52,30 +73,217 @@ bool letter_begin(struct session *s)
     if (ok)
         s->letter = letter;
     else
-        letter_drop(r, letter);
+        letter_leave(r, letter);
     return ok;
 }
 
-void letter_append(struct session *s, struct str bytes)
+uint64_t letter_size(const struct letter *letter)
 {
-    struct letter *letter = s->letter;
-    if (!letter || letter->failed)
-        return;
-    if (letter->scan.size == letter->scan.header_size) // still in the header: count the hops
-        scan_feed(&letter->scan, bytes);
-    if (!chain_append(&s->receiver->arena, &letter->body, bytes)) {
-        letter->failed = true;
-        chain_release(&s->receiver->arena, &letter->body);
-    }
+    return letter->written + letter->body.size;
 }
 
-void letter_drop(struct receiver *r, struct letter *letter)
+// ---- the end of a letter
+
+static void discard(struct receiver *r, const struct letter *letter)
 {
+    struct ipc_channel *queue = role_peer(r->role, IPC_QUEUE);
+    struct msg m = {.type = MSG_discard};
+    m.discard.letter = letter->id;
+    if (queue && letter->written && !letter->submitted)
+        ipc_send(queue, &m);
+}
+
+static void drop(struct receiver *r, struct letter *letter)
+{
+    if (letter->trouble == SMTP_REPLY_COUNT) // else it was said before
+        discard(r, letter);
     list_remove(&letter->link);
     chain_release(&r->arena, &letter->envelope);
     chain_release(&r->arena, &letter->body);
-    free(letter);
+    receiver_go_on(r);
+    letter->session = NULL;
+    letter->over = true;
+    if (letter->slices == 0)
+        free(letter);
 }
+
+void letter_leave(struct receiver *r, struct letter *letter)
+{
+    if (letter->submitted)
+        letter->session = NULL;
+    else
+        drop(r, letter);
+}
+
+static void fail(struct receiver *r, struct letter *letter, enum smtp_reply reply)
+{
+    if (letter->trouble != SMTP_REPLY_COUNT || letter->submitted || letter->over)
+        return;
+    letter->trouble = reply;
+    discard(r, letter);
+    chain_release(&r->arena, &letter->body);
+    receiver_go_on(r);
+}
+
+// ---- slices
+
+// The first one shows that the letter is a large one.
+static bool wants_slice(const struct letter *letter)
+{
+    return letter->written ? letter->body.size >= LIMIT_slice
+                           : letter->body.size > LIMIT_large_body;
+}
+
+// Hands the front of what is there to the queue. False: not now, or never (letter->trouble).
+static bool send_slice(struct receiver *r, struct letter *letter)
+{
+    struct ipc_channel *queue = role_peer(r->role, IPC_QUEUE);
+    struct msg m = {.type = MSG_slice};
+    struct buf extents;
+    if (!queue || letter->slices == LIMIT_slices || ipc_credits(queue, MSG_slice) == 0)
+        return false;
+    struct slice *slice = calloc(1, sizeof *slice);
+    must(slice != NULL);
+    slice->letter = letter;
+    chain_cut(&letter->body, &slice->octets, LIMIT_slice, LIMIT_slice_extents);
+    letter->body.long_one = true;
+    buf_init(&extents, LIMIT_slice_extents * 8);
+    chain_put_extents(&slice->octets, &extents);
+    must(buf_ok(&extents));
+    m.slice.letter = letter->id;
+    m.slice.offset = letter->written;
+    m.slice.extents = buf_str(&extents);
+    bool ok = ipc_request(queue, &m, slice);
+    buf_finish(&extents);
+    if (!ok) { // it has just died
+        chain_release(&r->arena, &slice->octets);
+        free(slice);
+        fail(r, letter, SMTP_REPLY_local_trouble);
+        return false;
+    }
+    letter->slices++;
+    letter->written += slice->octets.size;
+    r->leaving += chain_memory(&slice->octets);
+    return true;
+}
+
+static void send_what_is_due(struct receiver *r, struct letter *letter)
+{
+    while (wants_slice(letter) && send_slice(r, letter))
+        continue;
+}
+
+static void end_slice(struct receiver *r, struct slice *slice)
+{
+    struct letter *letter = slice->letter;
+    r->leaving -= chain_memory(&slice->octets);
+    chain_release(&r->arena, &slice->octets);
+    free(slice);
+    if (--letter->slices == 0 && letter->over)
+        free(letter);
+    else if (letter->trouble == SMTP_REPLY_COUNT && !letter->over && !letter->ended)
+        send_what_is_due(r, letter);
+    receiver_go_on(r);
+}
+
+static enum smtp_reply refusal_of(uint32_t status)
+{
+    return status == 452 ? SMTP_REPLY_no_space : SMTP_REPLY_local_trouble;
+}
+
+void letter_on_sliced(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    struct role *role = ipc_context(channel);
+    struct slice *slice = owner;
+    if (!m->sliced.ok)
+        fail(role->state, slice->letter, refusal_of(m->sliced.status));
+    end_slice(role->state, slice);
+}
+
+void letter_slice_lost(struct receiver *r, void *owner)
+{
+    struct slice *slice = owner;
+    fail(r, slice->letter, SMTP_REPLY_local_trouble);
+    end_slice(r, slice);
+}
+
+void letters_queue_gone(struct receiver *r)
+{
+    LIST_EACH(&r->letters, at, after)
+    {
+        struct letter *letter = CONTAINER_OF(at, struct letter, link);
+        if (letter->written)
+            fail(r, letter, SMTP_REPLY_local_trouble);
+    }
+}
+
+// ---- growing
+
+void letter_append(struct session *s, struct str bytes)
+{
+    struct receiver *r = s->receiver;
+    struct letter *letter = s->letter;
+    if (!letter || letter->trouble != SMTP_REPLY_COUNT)
+        return;
+    if (letter->scan.size == letter->scan.header_size) // still in the header: count the hops
+        scan_feed(&letter->scan, bytes);
+    if (!chain_append(&r->arena, &letter->body, bytes)) {
+        fail(r, letter, SMTP_REPLY_no_space);
+        return;
+    }
+    send_what_is_due(r, letter);
+    if (letters_are_tight(r))
+        receiver_go_on(r);
+}
+
+bool letter_may_grow(const struct receiver *r, const struct letter *letter)
+{
+    if (letter->trouble != SMTP_REPLY_COUNT || letter->ended)
+        return true;
+    return !wants_slice(letter) && r->arena.size - r->arena.used >= GROWTH;
+}
+
+bool letters_are_tight(const struct receiver *r)
+{
+    return r->arena.used > r->arena.size / 100 * ARENA_TIGHT;
+}
+
+// Moves on what the oldest letters have, as much as brings the arena below its mark.
+static void spill(struct receiver *r)
+{
+    size_t mark = r->arena.size / 100 * ARENA_TIGHT;
+    LIST_EACH(&r->letters, at, after)
+    {
+        struct letter *letter = CONTAINER_OF(at, struct letter, link);
+        while (r->arena.used - r->leaving > mark && letter->body.size && send_slice(r, letter))
+            continue;
+    }
+}
+
+void receiver_turn_end(struct turn_hook *hook)
+{
+    struct receiver *r = CONTAINER_OF(hook, struct receiver, hook);
+    if (letters_are_tight(r))
+        spill(r);
+    LIST_EACH(&r->stalled, at, after)
+    {
+        struct session *s = CONTAINER_OF(at, struct session, waiting);
+        send_what_is_due(r, s->letter);
+        if (!letter_may_grow(r, s->letter))
+            continue;
+        list_remove(at);
+        pump_resume(&s->pump);
+    }
+    while (!list_empty(&r->want_data) && !letters_are_tight(r))
+        session_begin_data(CONTAINER_OF(r->want_data.next, struct session, waiting));
+}
+
+void receiver_go_on(struct receiver *r)
+{
+    loop_at_turn_end(r->role->loop, &r->hook);
+}
+
+// ---- to the queue
 
 static bool put_envelope(struct session *s, struct letter *letter)
 {
@@ -119,37 +327,39 @@ static bool send(struct receiver *r, struct letter *letter)
     buf_init(&extents, LIMIT_message / 2);
     chain_put_extents(&letter->envelope, &extents);
     chain_put_extents(&letter->body, &extents);
+    must(buf_ok(&extents)); // an envelope of 1 MiB and what is not in slices
     m.submit.letter = letter->id;
+    m.submit.written = letter->written;
     m.submit.envelope = (uint32_t)letter->envelope.size;
     m.submit.extents = buf_str(&extents);
-    bool ok = buf_ok(&extents) && ipc_request(queue, &m, letter);
+    letter->submitted = ipc_request(queue, &m, letter);
     buf_finish(&extents);
-    return ok;
-}
-
-static bool fits(const struct letter *letter)
-{
-    size_t extent = 2 * sizeof(uint32_t);
-    return (letter->envelope.count + letter->body.count) * extent <= LIMIT_message / 2;
+    return letter->submitted;
 }
 
 bool letter_submit(struct session *s)
 {
+    struct receiver *r = s->receiver;
     struct letter *letter = s->letter;
-    if (!put_envelope(s, letter) || !fits(letter))
+    if (!put_envelope(s, letter)) {
+        fail(r, letter, SMTP_REPLY_no_space);
         return false;
-    if (!send(s->receiver, letter)) // a queue that is being started again is soon back
-        list_append(&s->receiver->resubmit, &letter->link);
+    }
+    letter->ended = true;
+    list_remove(&letter->link);
+    if (!send(r, letter)) // a queue that is being started again is soon back
+        list_append(&r->resubmit, &letter->link);
     return true;
 }
 
 // The queue died before it answered: what it committed it knows by the id, the rest it takes now.
 void letter_lost(struct receiver *r, struct letter *letter)
 {
+    letter->submitted = false;
     if (letter->session)
         list_append(&r->resubmit, &letter->link);
     else
-        letter_drop(r, letter);
+        drop(r, letter);
 }
 
 void letter_resubmit(struct receiver *r)
@@ -163,20 +373,13 @@ void letter_resubmit(struct receiver *r)
     }
 }
 
-static enum smtp_reply reply_of(const struct msg_committed *m)
-{
-    if (m->ok)
-        return SMTP_REPLY_queued;
-    return m->status == 452 ? SMTP_REPLY_no_space : SMTP_REPLY_local_trouble;
-}
-
 void letter_on_committed(struct ipc_channel *channel, struct msg *m, void *owner)
 {
     struct role *role = ipc_context(channel);
     struct letter *letter = owner;
-    struct session *s = letter->session;
-    if (s)
-        session_committed(s, reply_of(&m->committed));
-    letter_drop(role->state, letter);
+    const struct msg_committed *said = &m->committed;
+    if (letter->session)
+        session_committed(letter->session, said->ok ? SMTP_REPLY_queued : refusal_of(said->status));
+    drop(role->state, letter);
     letter_resubmit(role->state);
 }

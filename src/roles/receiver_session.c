@@ -51,7 +51,7 @@ static void log_session(struct session *s, enum log_event_name name, const struc
         event.text = buf_str(&text);
     }
     if (s->letter)
-        event.size = s->letter->body.size;
+        event.size = letter_size(s->letter);
     log_event(&event);
     buf_finish(&text);
     buf_finish(&ip);
@@ -61,8 +61,9 @@ static void log_session(struct session *s, enum log_event_name name, const struc
 
 // ---- answers
 
-static void wait_for_answer(struct session *s)
+static void wait_for_answer(struct session *s, enum smtp_reply late)
 {
+    s->late = late;
     loop_set_timer(s->receiver->role->loop, &s->patience, ANSWER_MS);
 }
 
@@ -84,7 +85,14 @@ static void refuse(struct session *s, enum smtp_reply reply, const char *rule)
     answer(s, reply, STR(""));
 }
 
-// Directory or queue said nothing for too long.
+static void drop_letter(struct session *s)
+{
+    if (s->letter)
+        letter_leave(s->receiver, s->letter);
+    s->letter = NULL;
+}
+
+// Directory or queue said nothing for too long, or the arena stayed full.
 static void out_of_patience(struct timer *timer)
 {
     struct session *s = CONTAINER_OF(timer, struct session, patience);
@@ -94,14 +102,8 @@ static void out_of_patience(struct timer *timer)
     if (s->asking && directory)
         ipc_forget(directory, MSG_lookup, s);
     s->asking = false;
-    if (s->letter) { // its memory stays until the queue answers; the client will send it again
-        bool with_queue = !link_used(&s->letter->link);
-        s->letter->session = NULL;
-        if (!with_queue)
-            letter_drop(r, s->letter);
-        s->letter = NULL;
-    }
-    refuse(s, SMTP_REPLY_local_trouble, "a role is silent");
+    drop_letter(s); // its memory stays until the queue answers; the client will send it again
+    refuse(s, s->late, s->late == SMTP_REPLY_no_space ? "arena" : "a role is silent");
 }
 
 // ---- MAIL
@@ -112,7 +114,7 @@ void session_give_id(struct session *s)
     if (!s->smtp.has_id && !receiver_take_id(s->receiver, &s->smtp.id)) {
         list_append(&s->receiver->want_id, &s->waiting);
         receiver_want_lease(s->receiver);
-        wait_for_answer(s);
+        wait_for_answer(s, SMTP_REPLY_local_trouble);
         return;
     }
     answer(s, SMTP_REPLY_sender_ok, STR(""));
@@ -141,7 +143,7 @@ void session_look_up(struct session *s)
     if (!s->asking)
         list_append(&s->receiver->want_lookup, &s->waiting);
     buf_finish(&text);
-    wait_for_answer(s);
+    wait_for_answer(s, SMTP_REPLY_local_trouble);
 }
 
 void session_on_found(struct ipc_channel *channel, struct msg *m, void *owner)
@@ -172,33 +174,36 @@ void session_on_found(struct ipc_channel *channel, struct msg *m, void *owner)
 
 // ---- DATA and its end
 
-static void drop_letter(struct session *s)
+void session_begin_data(struct session *s)
 {
-    if (s->letter)
-        letter_drop(s->receiver, s->letter);
-    s->letter = NULL;
-}
-
-static void on_data(struct session *s)
-{
+    list_remove(&s->waiting);
     if (letter_begin(s))
         answer(s, SMTP_REPLY_go_ahead, STR(""));
     else
         refuse(s, SMTP_REPLY_no_space, "arena");
 }
 
+static void on_data(struct session *s)
+{
+    if (letters_are_tight(s->receiver)) { // until letters that are under way have left it
+        list_append(&s->receiver->want_data, &s->waiting);
+        wait_for_answer(s, SMTP_REPLY_no_space);
+    } else {
+        session_begin_data(s);
+    }
+}
+
 static void on_end(struct session *s)
 {
     struct letter *letter = s->letter;
-    if (letter->failed) {
-        refuse(s, SMTP_REPLY_no_space, "arena");
-    } else if (letter->scan.received >= LIMIT_hops) {
+    bool whole = letter->trouble == SMTP_REPLY_COUNT;
+    if (whole && letter->scan.received >= LIMIT_hops) {
         refuse(s, SMTP_REPLY_too_many_hops, "hops");
-    } else if (letter_submit(s)) {
-        wait_for_answer(s);
+    } else if (whole && letter_submit(s)) {
+        wait_for_answer(s, SMTP_REPLY_local_trouble);
         return;
     } else {
-        refuse(s, SMTP_REPLY_local_trouble, "queue");
+        refuse(s, letter->trouble, letter->trouble == SMTP_REPLY_no_space ? "space" : "queue");
     }
     drop_letter(s);
 }
@@ -264,14 +269,22 @@ static size_t input(struct pump *pump, struct str bytes)
     for (;;) {
         if (!s->smtp.has_id && !s->smtp.id_drawn)
             s->smtp.id_drawn = receiver_take_id(s->receiver, &s->smtp.id);
-        taken += smtp_server_feed(&s->smtp, str_skip(bytes, taken), &event);
+        struct str rest = str_skip(bytes, taken);
+        if (s->letter && !letter_may_grow(s->receiver, s->letter)) {
+            pump_pause(pump);
+            list_append(&s->receiver->stalled, &s->waiting);
+            return taken;
+        }
+        if (s->letter) // so much fits for certain
+            rest = str_sub(rest, 0, BLOCK_LARGE);
+        taken += smtp_server_feed(&s->smtp, rest, &event);
         if (event.type == SMTP_WAIT || event.type == SMTP_FULL) {
             pump_pause(pump); // until the answer, or until the client has read its replies
             s->full = event.type == SMTP_FULL;
             return taken;
         }
         handle(s, &event);
-        if (event.type == SMTP_MORE)
+        if (event.type == SMTP_MORE && taken == bytes.len)
             return taken;
         if (event.type == SMTP_CLOSE)
             return bytes.len;
@@ -299,10 +312,7 @@ static void ended(struct pump *pump, enum pump_end end)
     }
     if (s->asking && directory)
         ipc_forget(directory, MSG_lookup, s);
-    if (s->letter && timer_is_set(&s->patience) && !link_used(&s->letter->link))
-        s->letter->session = NULL; // with the queue: freed when it answers
-    else
-        drop_letter(s);
+    drop_letter(s);
     log_session(s, EVENT_disconnected, NULL, SMTP_REPLY_COUNT, "");
     loop_cancel_timer(r->role->loop, &s->patience);
     list_remove(&s->waiting);

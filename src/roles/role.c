@@ -209,12 +209,6 @@ static void peer_closed(struct ipc_channel *channel, const char *why)
 {
     struct skeleton *s = skeleton_of(ipc_context(channel));
     enum ipc_role peer = ipc_peer(channel);
-    struct err err;
-    if (ipc_short_here(channel)) { // the peer lives, so nobody would send a new channel
-        err_set(&err, ERR_TRY_LATER, STATUS(4, 3, 0),
-                "descriptors are short on the channel to the %s", ipc_role_name(peer));
-        role_fail(&err);
-    }
     LIST_EACH(&s->peers[peer], at, after)
     {
         struct peer_link *link = CONTAINER_OF(at, struct peer_link, link);

@@ -162,9 +162,9 @@ static struct child *start(struct post *post, struct err *err)
     if (ok && c->role == IPC_RECEIVER)
         ok = make_arena(s, c, err);
     if (ok)
-        ok = send_setup(s, c, err);
+        send_events_file(s, c); // first: the queue has events to tell of its recovery
     if (ok)
-        send_events_file(s, c);
+        ok = send_setup(s, c, err);
     if (!ok && c->pid < 0) {
         free_child(c);
         return NULL;

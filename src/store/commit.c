@@ -75,7 +75,8 @@ bool segment_unused(const struct spool *s, const struct segment *seg)
 // so no letter can come to life again (docs/decisions/0003).
 static struct segment *oldest_unused(struct spool *s)
 {
-    if (s->segment_count <= SEGMENTS_KEPT || list_empty(&s->segments))
+    bool few = s->segment_count <= SEGMENTS_KEPT && !s->short_of_space;
+    if (few || list_empty(&s->segments))
         return NULL;
     struct segment *seg = CONTAINER_OF(s->segments.next, struct segment, link);
     return seg->suspect || !segment_unused(s, seg) ? NULL : seg;
@@ -130,7 +131,7 @@ struct spare_job {
 static void spare_work(struct os_job *job)
 {
     struct spare_job *spare = CONTAINER_OF(job, struct spare_job, job);
-    if (spool_has_space(spare->spool, 2 * spare->segment->size))
+    if (spool_disk_has(spare->spool, 2 * spare->segment->size))
         spare->ok = segment_create(spare->spool->log_dir, spare->segment, &spare->err);
     else
         err_set(&spare->err, ERR_TRY_LATER, STATUS(4, 3, 1), "the disk is nearly full");
@@ -264,7 +265,7 @@ static void letters_gone(struct batch *b)
         b->spool->live_recipients -= letter->pending;
         letter->pending = 0;
         if (letter->large)
-            spool_remove_body(b->spool, &letter->id);
+            large_remove(b->spool, &letter->id);
         spool_forget_letter(b->spool, letter);
     }
 }
@@ -308,7 +309,7 @@ static void finish_batch(struct spool *s, struct batch *b)
         spool_count_live(s, letter, false);
         s->live_letters--;
         if (letter->large)
-            spool_remove_body(s, &letter->id);
+            large_remove(s, &letter->id);
     }
     if (b->refused)
         tell_waiters(b, false, false);
@@ -491,7 +492,8 @@ bool spool_begin(struct spool *s, struct loop *loop, struct err *err)
     s->loop = loop;
     s->hook.run = turn_end;
     if (!os_workers_open(&s->committer, loop, "commit", 1, err) ||
-        !os_workers_open(&s->helpers, loop, "spool", 1, err))
+        !os_workers_open(&s->helpers, loop, "spool", 1, err) ||
+        !os_workers_open(&s->writers, loop, "bodies", LARGE_THREADS, err))
         return false;
     want_spare(s);
     compact(s);

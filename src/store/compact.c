@@ -153,10 +153,12 @@ void compact_done(struct spool *s, struct batch *b)
 
 // ---- when to begin
 
+// A disk that is short of space gets back all but the current segment and one more.
 static bool beyond_bound(const struct spool *s)
 {
     uint64_t size = s->options.segment_size;
-    return s->segment_count * size > 2 * s->live_bytes + SEGMENTS_SURPLUS * size;
+    uint64_t surplus = s->short_of_space ? 2 : SEGMENTS_SURPLUS;
+    return s->segment_count * size > 2 * s->live_bytes + surplus * size;
 }
 
 static void move_some(struct spool *s, struct segment *seg)

@@ -204,30 +204,58 @@ static char octet_before(struct str piece, size_t at, size_t back, const char ta
 
 // On disk CRLF is LF. On its way out every LF is CRLF again, but for one that follows a CR on disk
 // (CR CR LF came in): there the reader adds none.
-void maildir_measure(struct maildir_name *name, const struct str *pieces, size_t piece_count)
+static void measure_piece(struct maildir_name *name, struct str piece, char tail[2])
+{
+    size_t at = 0;
+    name->size += piece.len;
+    name->wire_size += piece.len;
+    while ((at += str_index(str_skip(piece, at), '\n')) < piece.len) {
+        bool pair = octet_before(piece, at, 1, tail) == '\r';
+        bool stays = pair && octet_before(piece, at, 2, tail) == '\r';
+        name->size -= pair;
+        name->wire_size += !pair;
+        name->wire_size -= stays;
+        at++;
+    }
+    char last = piece.ptr[piece.len - 1];
+    tail[0] = octet_before(piece, piece.len, 2, tail);
+    tail[1] = last;
+}
+
+bool maildir_measure(struct maildir_name *name, struct maildir_source *source, struct err *err)
 {
     char tail[2] = {'\n', '\n'};
+    struct str piece;
+    bool ok;
     name->size = name->wire_size = 0;
-    for (size_t i = 0; i < piece_count; i++) {
-        struct str piece = pieces[i];
-        size_t at = 0;
-        name->size += piece.len;
-        name->wire_size += piece.len;
-        while ((at += str_index(str_skip(piece, at), '\n')) < piece.len) {
-            bool pair = octet_before(piece, at, 1, tail) == '\r';
-            bool stays = pair && octet_before(piece, at, 2, tail) == '\r';
-            name->size -= pair;
-            name->wire_size += !pair;
-            name->wire_size -= stays;
-            at++;
-        }
-        if (piece.len) {
-            char last = piece.ptr[piece.len - 1];
-            tail[0] = octet_before(piece, piece.len, 2, tail);
-            tail[1] = last;
-        }
-    }
+    source->again(source);
+    while ((ok = source->next(source, &piece, err)) && piece.len)
+        measure_piece(name, piece, tail);
     name->no_final_newline = tail[1] != '\n';
+    return ok;
+}
+
+// Empty pieces would be an end.
+static bool next_in_memory(struct maildir_source *source, struct str *piece, struct err *err)
+{
+    struct maildir_pieces *p = CONTAINER_OF(source, struct maildir_pieces, source);
+    (void)err;
+    *piece = STR("");
+    while (p->at < p->count && piece->len == 0)
+        *piece = p->pieces[p->at++];
+    return true;
+}
+
+static void again_in_memory(struct maildir_source *source)
+{
+    CONTAINER_OF(source, struct maildir_pieces, source)->at = 0;
+}
+
+void maildir_pieces_init(struct maildir_pieces *p, const struct str *pieces, size_t count)
+{
+    *p = (struct maildir_pieces){.source = {.next = next_in_memory, .again = again_in_memory},
+                                 .pieces = pieces,
+                                 .count = count};
 }
 
 // Turns CRLF into LF on the way to a file. A CR at the end of a piece waits for the next piece.
@@ -271,19 +299,24 @@ static void convert(struct converter *c, struct str piece)
     }
 }
 
-static int write_pieces(int fd, const struct str *pieces, size_t piece_count)
+static bool write_all(int fd, struct maildir_source *source, const char *name, struct err *err)
 {
     struct converter c; // not zeroed: the buffer is large
+    struct str piece;
+    bool ok;
     c.fd = fd;
     c.error = 0;
     c.cr = false;
     c.len = 0;
-    for (size_t i = 0; i < piece_count && c.error == 0; i++)
-        convert(&c, pieces[i]);
+    source->again(source);
+    while ((ok = source->next(source, &piece, err)) && piece.len && c.error == 0)
+        convert(&c, piece);
+    if (!ok)
+        return false;
     if (c.cr)
         put(&c, STR("\r"));
     flush(&c);
-    return c.error;
+    return c.error == 0 || err_system(err, c.error, "writing tmp/%s", name);
 }
 
 // A fresh tmp/NAME: a descriptor, or -errno. *delivered: what stands there has been linked.
@@ -304,8 +337,8 @@ static int create(const struct maildir *md, const char *name, bool *delivered)
     return rc < 0 ? rc : os_open(md->tmp, name, FLAGS, 0600);
 }
 
-bool maildir_write(const struct maildir *md, const char *name, const struct str *pieces,
-                   size_t piece_count, int *fd, bool *delivered, struct err *err)
+bool maildir_write(const struct maildir *md, const char *name, struct maildir_source *source,
+                   int *fd, bool *delivered, struct err *err)
 {
     *delivered = false;
     *fd = create(md, name, delivered);
@@ -313,15 +346,17 @@ bool maildir_write(const struct maildir *md, const char *name, const struct str 
         *fd = -1;
         return true;
     }
-    int rc = *fd;
-    if (rc >= 0)
-        rc = write_pieces(*fd, pieces, piece_count);
-    if (rc >= 0)
-        return true;
-    // Gives the space back; where that fails too, the repetition meets it.
-    bool stays = *fd >= 0 && os_unlink(md->tmp, name) < 0;
-    os_close(fd);
-    return err_system(err, rc, "writing tmp/%s%s", name, stays ? " (a part stays)" : "");
+    bool ok =
+        *fd < 0 ? err_system(err, *fd, "making tmp/%s", name) : write_all(*fd, source, name, err);
+    if (!ok && *fd >= 0) { // gives the space back; where that fails too, the repetition meets it
+        int rc = os_unlink(md->tmp, name);
+        (void)rc;
+    }
+    if (!ok) {
+        os_close(fd);
+        *fd = -1;
+    }
+    return ok;
 }
 
 // ---- delivery without hard links

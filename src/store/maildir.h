@@ -26,9 +26,26 @@ struct maildir_name {
 
 void maildir_name_put(struct buf *out, const struct maildir_name *name);
 
-// What maildir_write will make of these pieces: sets size, wire_size and no_final_newline. An empty
-// letter lacks no line end.
-void maildir_measure(struct maildir_name *name, const struct str *pieces, size_t piece_count);
+// Where the octets of a letter come from, piece by piece: a large one is never in memory as a
+// whole.
+struct maildir_source {
+    // The next piece, valid until the next call; empty at the end.
+    bool (*next)(struct maildir_source *source, struct str *piece, struct err *err);
+    void (*again)(struct maildir_source *source); // from the start
+};
+
+// A letter in memory.
+struct maildir_pieces {
+    struct maildir_source source;
+    const struct str *pieces;
+    size_t count, at;
+};
+void maildir_pieces_init(struct maildir_pieces *p, const struct str *pieces, size_t count);
+
+// What maildir_write will make of the letter: sets size, wire_size and no_final_newline. An empty
+// letter lacks no line end. Fails when the source does.
+MUST_USE bool maildir_measure(struct maildir_name *name, struct maildir_source *source,
+                              struct err *err);
 
 // Opens the Maildir `path` (parts by '/') below mail_dir, where `make` is set making it and new,
 // cur, tmp where they are missing, each synced into its parent. The descriptors are the caller's
@@ -44,12 +61,13 @@ MUST_USE bool maildir_open(int mail_dir, struct str path, bool make, struct mail
                            struct err *err);
 void maildir_close(struct maildir *md);
 
-// Step 1: writes tmp/NAME from `pieces`, CRLF turned into LF, without any sync; *fd stays open for
-// a sync by the caller. When tmp/NAME exists already: *delivered = true and *fd = -1 when its link
+// Step 1: writes tmp/NAME, CRLF turned into LF, without any sync; *fd stays open for a sync by the
+// caller. When tmp/NAME exists already: *delivered = true and *fd = -1 when its link
 // count says that it has been linked (st_nlink >= 2), otherwise it is written again as a fresh
 // file.
-MUST_USE bool maildir_write(const struct maildir *md, const char *name, const struct str *pieces,
-                            size_t piece_count, int *fd, bool *delivered, struct err *err);
+MUST_USE bool maildir_write(const struct maildir *md, const char *name,
+                            struct maildir_source *source, int *fd, bool *delivered,
+                            struct err *err);
 // Step 2, after the sync: link(tmp/NAME, new/NAME). A name that exists is "delivered already".
 // Where the file system has no hard links: a letter of that name and size in new or cur is
 // "delivered already", otherwise tmp/NAME is renamed. The caller syncs new (and tmp, for the

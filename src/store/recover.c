@@ -71,6 +71,11 @@ static bool each_name(void *context, const char *name)
     if (seg->use == 0)
         return place_unused(r, seg, name);
     s->segment_count++;
+    if (seg->cut) {
+        log_line(LOG_ERROR, "spool/log/%s: damage: the end of the file is missing", name);
+        log_event(&(struct log_event){.name = EVENT_corrupt, .text = str_of(name)});
+        r->damaged_places++;
+    }
     seg->suspect = seg->size != s->options.segment_size; // of another release: read, not written
     // In the order of use; the list is short and mostly sorted.
     struct link *at = s->segments.prev;

@@ -39,8 +39,9 @@ static bool read_header(const char block[SEGMENT_BLOCK], struct segment *s)
         return false;
     if (crc32c(0, str_from(block + 12, HEADER_USED - 12)) != get_le(block + 8, 4))
         return false;
-    if (get_le(block + 12, 4) != SEGMENT_VERSION || get_le(block + 24, 8) != s->size)
+    if (get_le(block + 12, 4) != SEGMENT_VERSION)
         return false;
+    s->cut = get_le(block + 24, 8) > s->size; // what is left of it is read all the same
     s->use = get_le(block + 16, 8);
     memcpy(s->epoch, block + 32, SEGMENT_EPOCH);
     return true;

@@ -36,6 +36,7 @@ struct segment {
     uint32_t live;       // of them, not yet at their end
     uint32_t readers;    // jobs that read it now
     bool blank;          // the header is zeros: never used
+    bool cut;            // the file is shorter than its header says
     bool fresh;          // this use's header is not on disk yet
     bool suspect;        // a sync failed here: nothing more is written to it
 };

@@ -10,8 +10,6 @@
 #include "os/random.h"
 #include "store/spool_private.h"
 
-enum { COPY_PIECE = 65536 };
-
 static bool letter_matches(const void *item, const void *key)
 {
     const struct spool_letter *letter = item;
@@ -172,165 +170,39 @@ enum spool_added spool_add(struct spool *s, const struct spool_submission *sub,
     return SPOOL_ADDED;
 }
 
-// ---- large bodies
+// ---- a letter whose body is a file
 
-static void body_name(char name[MAIL_ID_TEXT + 6], const struct mail_id *id, bool part)
-{
-    mail_id_text(id, name);
-    if (part)
-        memcpy(name + MAIL_ID_TEXT, ".part", 6);
-}
-
-// Copies one piece through private memory: what is written is what was counted and scanned.
-static int write_piece(struct spool_large *large, int fd, uint64_t *offset, struct str piece,
-                       char copy[COPY_PIECE])
-{
-    while (piece.len) {
-        struct str part = str_sub(piece, 0, COPY_PIECE);
-        memcpy(copy, part.ptr, part.len);
-        struct str mine = str_from(copy, part.len);
-        large->body_crc = crc32c(large->body_crc, mine);
-        scan_feed(&large->scan, mine);
-        int rc = os_pwrite_all(fd, mine, *offset);
-        if (rc < 0)
-            return rc;
-        *offset += mine.len;
-        piece = str_skip(piece, part.len);
-    }
-    return 0;
-}
-
-static int write_body(struct spool_large *large, int fd)
-{
-    const struct spool_submission *sub = &large->submission;
-    uint32_t left = sub->envelope_size;
-    uint64_t offset = 0;
-    int rc = 0;
-    char *copy = malloc(COPY_PIECE);
-    must(copy != NULL);
-    scan_begin(&large->scan);
-    for (size_t i = 0; i < sub->piece_count && rc == 0; i++) {
-        struct str piece = sub->pieces[i];
-        struct str head = str_sub(piece, 0, left);
-        buf_put(&large->envelope, head);
-        left -= (uint32_t)head.len;
-        rc = write_piece(large, fd, &offset, str_skip(piece, head.len), copy);
-    }
-    scan_end(&large->scan);
-    free(copy);
-    return rc;
-}
-
-// Promise 6: file, sync, rename, sync of the directory; only then the record.
-static void large_work(struct os_job *job)
-{
-    struct spool_large *large = CONTAINER_OF(job, struct spool_large, job);
-    int dir = large->spool->body_dir;
-    char part[MAIL_ID_TEXT + 6], name[MAIL_ID_TEXT + 6];
-    body_name(part, &large->submission.id, true);
-    body_name(name, &large->submission.id, false);
-    int fd = os_open(dir, part, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
-    int rc = fd < 0 ? fd : write_body(large, fd);
-    if (rc >= 0)
-        rc = os_fdatasync(fd);
-    os_close(&fd);
-    if (rc >= 0)
-        rc = os_rename(dir, part, dir, name);
-    if (rc >= 0)
-        rc = os_fsync(dir);
-    large->ok = rc >= 0;
-    if (rc < 0)
-        err_system(&large->err, rc, "spool/body/%s", part);
-}
-
-static void large_done(struct os_job *job)
-{
-    struct spool_large *large = CONTAINER_OF(job, struct spool_large, job);
-    large->done(large);
-}
-
-void spool_write_large(struct spool *s, struct spool_large *large,
-                       const struct spool_submission *sub, void (*done)(struct spool_large *large))
-{
-    *large = (struct spool_large){.job = {.work = large_work, .done = large_done},
-                                  .done = done,
-                                  .spool = s,
-                                  .submission = *sub};
-    buf_init(&large->envelope, LIMIT_envelope);
-    os_workers_submit(s->helpers, &large->job);
-}
-
-enum spool_added spool_add_large(struct spool *s, struct spool_large *large,
-                                 struct arena *transaction, struct envelope *envelope,
-                                 struct spool_letter **letter, struct err *err)
+enum spool_added spool_add_large(struct spool *s, struct large *large, const struct mail_id *id,
+                                 struct str envelope_bytes, struct arena *transaction,
+                                 struct envelope *envelope, struct spool_letter **letter,
+                                 struct err *err)
 {
     struct batch *b = s->gathering;
-    const struct mail_id *id = &large->submission.id;
-    struct str head = buf_str(&large->envelope);
+    const struct large_body *body = large_body(large);
+    must(body != NULL);
     if ((*letter = spool_find(s, id)) != NULL)
         return SPOOL_KNOWN;
-    if (!large->ok || !buf_ok(&large->envelope) ||
-        !check_envelope(head, id, transaction, envelope, err)) {
-        if (!large->ok)
-            *err = large->err;
-        spool_remove_body(s, id);
+    if (!check_envelope(envelope_bytes, id, transaction, envelope, err))
         return SPOOL_BAD;
-    }
     size_t start = b->frame.len;
-    uint64_t data_size = LETTER_FIXED + head.len;
+    uint64_t data_size = LETTER_FIXED + envelope_bytes.len;
     if (!has_room(s, data_size))
         return SPOOL_FULL;
     char *to = buf_reserve(&b->frame, (size_t)(SEGMENT_RECORD_HEADER + data_size));
     must(to != NULL);
-    memcpy(to + SEGMENT_RECORD_HEADER + LETTER_FIXED, head.ptr, head.len);
+    memcpy(to + SEGMENT_RECORD_HEADER + LETTER_FIXED, envelope_bytes.ptr, envelope_bytes.len);
     buf_added(&b->frame, (size_t)(SEGMENT_RECORD_HEADER + data_size));
     struct spool_letter *l = enter(s, b, start, id, envelope);
     l->large = true;
-    l->envelope_size = (uint32_t)head.len;
-    l->envelope_crc = crc32c(0, head);
-    l->body_size = large->scan.size;
-    l->body_crc = large->body_crc;
-    l->scan_flags = large->scan.flags;
+    l->envelope_size = (uint32_t)envelope_bytes.len;
+    l->envelope_crc = crc32c(0, envelope_bytes);
+    l->body_size = body->scan.size;
+    l->body_crc = body->crc;
+    l->scan_flags = body->scan.flags;
     set_record(b, start, RECORD_LARGE, l, data_size);
+    large_keep(large);
     *letter = l;
     return SPOOL_ADDED;
-}
-
-void spool_large_finish(struct spool_large *large)
-{
-    buf_finish(&large->envelope);
-}
-
-struct removal {
-    struct os_job job;
-    struct spool *spool;
-    struct mail_id id;
-};
-
-static void removal_work(struct os_job *job)
-{
-    struct removal *r = CONTAINER_OF(job, struct removal, job);
-    char name[MAIL_ID_TEXT + 6];
-    body_name(name, &r->id, false);
-    int rc = os_unlink(r->spool->body_dir, name); // a body that stays is removed at the next start
-    (void)rc;
-    body_name(name, &r->id, true);
-    rc = os_unlink(r->spool->body_dir, name);
-    (void)rc;
-}
-
-static void removal_done(struct os_job *job)
-{
-    free(CONTAINER_OF(job, struct removal, job));
-}
-
-void spool_remove_body(struct spool *s, const struct mail_id *id)
-{
-    struct removal *r = calloc(1, sizeof *r);
-    must(r != NULL);
-    *r = (struct removal){
-        .job = {.work = removal_work, .done = removal_done}, .spool = s, .id = *id};
-    os_workers_submit(s->helpers, &r->job);
 }
 
 // ---- states
@@ -467,21 +339,23 @@ bool spool_read_envelope(struct spool *s, const struct spool_letter *letter, str
 bool spool_read_body(struct spool *s, const struct spool_letter *letter, struct buf *out,
                      struct err *err)
 {
-    if (!letter->large)
-        return read_part(letter->segment->fd,
-                         (uint64_t)letter->offset + LETTER_FIXED + letter->envelope_size,
-                         letter->body_size, letter->body_crc, out, letter, "body", err);
-    char name[MAIL_ID_TEXT + 6];
-    body_name(name, &letter->id, false);
-    int fd = os_open(s->body_dir, name, O_RDONLY | O_NOFOLLOW, 0);
-    if (fd == -ENOENT) // trying again will not bring it back
+    (void)s;
+    must(!letter->large);
+    return read_part(letter->segment->fd,
+                     (uint64_t)letter->offset + LETTER_FIXED + letter->envelope_size,
+                     letter->body_size, letter->body_crc, out, letter, "body", err);
+}
+
+bool spool_open_body(struct spool *s, const struct spool_letter *letter, int *fd, struct err *err)
+{
+    char name[LARGE_NAME];
+    must(letter->large);
+    large_name(name, &letter->id, false);
+    *fd = os_open(s->body_dir, name, O_RDONLY | O_NOFOLLOW, 0);
+    if (*fd == -ENOENT) // that it is gone will not change by itself
         return err_set(err, ERR_OUR_BUG, STATUS(4, 3, 0), "spool/body/%s is damaged: it is gone",
                        name);
-    if (fd < 0)
-        return err_system(err, fd, "spool/body/%s", name);
-    bool ok = read_part(fd, 0, letter->body_size, letter->body_crc, out, letter, "body", err);
-    os_close(&fd);
-    return ok;
+    return *fd >= 0 || err_system(err, *fd, "spool/body/%s", name);
 }
 
 // ---- opening and closing
@@ -555,6 +429,7 @@ void spool_close(struct spool **spool)
     s->closing = true;
     os_workers_close(&s->committer);
     os_workers_close(&s->helpers);
+    os_workers_close(&s->writers);
     loop_cancel_hook(&s->hook);
     loop_cancel_timer(s->loop, &s->again);
     size_t at = 0;
@@ -589,10 +464,17 @@ void spool_count(const struct spool *s, struct spool_counts *counts)
                                     .moved = s->moved};
 }
 
-bool spool_has_space(struct spool *s, uint64_t reserve)
+bool spool_disk_has(const struct spool *s, uint64_t octets)
 {
     struct os_space space;
     if (os_space(s->dir, &space) < 0)
         return false;
-    return space.bytes_free > reserve && space.inodes_free > 16;
+    return space.bytes_free > octets && space.inodes_free > 16;
+}
+
+bool spool_has_space(struct spool *s, uint64_t reserve)
+{
+    s->short_of_space = !spool_disk_has(s, reserve);
+    compact(s);
+    return !s->short_of_space;
 }

@@ -17,6 +17,7 @@
 #include "store/segment.h"
 
 struct spool;
+struct large; // store/large.h
 
 enum spool_state {
     SPOOL_WAITING,   // has a next attempt
@@ -43,7 +44,7 @@ struct spool_letter {
     uint32_t offset; // of the record's data in the segment
     uint32_t envelope_size;
     uint32_t envelope_crc;
-    uint32_t body_crc;
+    uint32_t body_crc; // large: of the table of CRCs
     uint64_t body_size;
     uint32_t scan_flags; // enum scan_flags, found in our private copy
     uint32_t recipient_count;
@@ -102,29 +103,12 @@ enum spool_added {
 MUST_USE enum spool_added spool_add(struct spool *spool, const struct spool_submission *submission,
                                     struct arena *transaction, struct envelope *envelope,
                                     struct spool_letter **letter, struct err *err);
-// For SPOOL_TOO_LARGE: writes the body to a file of its own, body/ID, in a worker thread that reads
-// the pieces until `done`. Then spool_add_large puts the letter into the batch.
-struct spool_large {
-    struct os_job job;
-    void (*done)(struct spool_large *large);
-    struct spool *spool;
-    struct spool_submission submission; // the pieces stay where they are until `done`
-    struct buf envelope;                // our copy
-    struct scan scan;
-    uint32_t body_crc;
-    bool ok;
-    struct err err;
-};
-void spool_write_large(struct spool *spool, struct spool_large *large,
-                       const struct spool_submission *submission,
-                       void (*done)(struct spool_large *large));
-MUST_USE enum spool_added spool_add_large(struct spool *spool, struct spool_large *large,
+// For SPOOL_TOO_LARGE: the body went through large_append, and its last slice is written. The
+// envelope is the caller's copy. Where the answer is SPOOL_ADDED the file stays after large_close.
+MUST_USE enum spool_added spool_add_large(struct spool *spool, struct large *large,
+                                          const struct mail_id *id, struct str envelope_bytes,
                                           struct arena *transaction, struct envelope *envelope,
                                           struct spool_letter **letter, struct err *err);
-void spool_large_finish(struct spool_large *large);
-// For a body whose letter will not be added after all.
-void spool_remove_body(struct spool *spool, const struct mail_id *id);
-
 // Changes a recipient's state: in memory at once, on disk with the batch. At its end (DELIVERED,
 // DROPPED, FAILED) `pending` falls.
 void spool_set_state(struct spool *spool, struct spool_letter *letter, uint32_t recipient,
@@ -145,13 +129,17 @@ struct spool_letter *spool_next(struct spool *spool, size_t *at);
 
 // Reading, in worker threads: spool_hold keeps the segment from being used again until spool_let_go
 // (both in the loop's thread); spool_read may run anywhere between them. Appends the envelope, or
-// the body, to `out` and checks its CRC: damage is ERR_OUR_BUG with "damaged" in the text.
+// the body of a letter that is not large, to `out` and checks its CRC: damage is ERR_OUR_BUG with
+// "damaged" in the text.
 void spool_hold(struct spool_letter *letter);
 void spool_let_go(struct spool *spool, struct spool_letter *letter);
 MUST_USE bool spool_read_envelope(struct spool *spool, const struct spool_letter *letter,
                                   struct buf *out, struct err *err);
 MUST_USE bool spool_read_body(struct spool *spool, const struct spool_letter *letter,
                               struct buf *out, struct err *err);
+// The file of a large letter, read only, for a large_reader; *fd is the caller's.
+MUST_USE bool spool_open_body(struct spool *spool, const struct spool_letter *letter, int *fd,
+                              struct err *err);
 
 struct spool_counts {
     uint64_t letters;    // with a pending recipient

@@ -1,14 +1,17 @@
-// Shared by the files of the spool: spool.c (index and adding), commit.c (batches and the commit
-// thread), recover.c (reading the log at start). Nobody else includes this.
+// Shared by the files of the spool: spool.c (index and adding), large.c (bodies in files of their
+// own), commit.c (batches and the commit thread), recover.c (reading the log at start). Nobody else
+// includes this.
 #ifndef STORE_SPOOL_PRIVATE_H
 #define STORE_SPOOL_PRIVATE_H
 
 #include "base/map.h"
+#include "store/large.h"
 #include "store/spool.h"
 
 enum record_kind {
     RECORD_LETTER = 1, // id envelope_size envelope_crc body_size body_crc scan_flags recipients,
-                       // then the envelope, then the body (not with RECORD_LARGE)
+                       // then the envelope, then the body (not with RECORD_LARGE, where body_crc
+                       // is that of the table in body/ID)
     RECORD_STATE = 2,  // id recipient state attempts next_s reason
     RECORD_ABORT = 3,  // segment number, its use, last good offset: what stands behind was never
                        // acknowledged
@@ -28,6 +31,7 @@ enum {
     MOVE_LETTERS = 64,                       // copied forward at one time
     MOVE_BYTES = 1024 * 1024,
     REASON_MAX = 200,
+    LARGE_THREADS = 4,  // they wait for the disk, and syncs at the same time share its journal
     REASONS_MAX = 4096, // distinct ones; a new one beyond is not remembered
 };
 
@@ -67,7 +71,8 @@ struct spool {
     struct loop *loop;
     struct spool_options options;
     struct os_workers *committer; // one thread: writes and syncs
-    struct os_workers *helpers;   // large bodies, spare segments, removals
+    struct os_workers *helpers;   // spare segments, removals
+    struct os_workers *writers;   // large bodies
     struct turn_hook hook;
     uint64_t hash_key[2];
     struct map letters;
@@ -82,7 +87,8 @@ struct spool {
     struct str reasons[REASONS_MAX];
     size_t reason_count;
     bool making_spare, retiring, moving;
-    bool full; // no segment can be made: no letter is taken
+    bool short_of_space; // as spool_has_space said last
+    bool full;           // no segment can be made: no letter is taken
     bool closing;
     struct timer again;
     uint64_t live_letters, live_recipients;
@@ -103,6 +109,25 @@ void spool_put_state(struct buf *out, const struct spool_letter *letter, uint32_
                      struct str reason);
 // The letter's record counts as live in its segment, or does not any more.
 void spool_count_live(struct spool *s, struct spool_letter *letter, bool live);
+
+// True while the file system has more free. From any thread.
+bool spool_disk_has(const struct spool *s, uint64_t octets);
+
+// large.c
+enum { LARGE_NAME = MAIL_ID_TEXT + sizeof ".part" };
+
+struct large_body {
+    struct scan scan;
+    uint32_t crc; // of the table
+};
+
+void large_name(char name[LARGE_NAME], const struct mail_id *id, bool part);
+// What is known of a body whose last slice is written, else NULL.
+const struct large_body *large_body(const struct large *large);
+// A record refers to it: the file stays.
+void large_keep(struct large *large);
+// For a letter that is at its end, or whose batch failed.
+void large_remove(struct spool *s, const struct mail_id *id);
 
 // compact.c
 void compact(struct spool *s); // after each batch: keeps the log within its bound

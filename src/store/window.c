@@ -17,6 +17,12 @@ bool window_open(struct window *w, struct err *err)
     return true;
 }
 
+void window_open_file(struct window *w, int fd, uint64_t size)
+{
+    *w = (struct window){.fd = fd, .size = size};
+    buf_init(&w->manifest, LIMIT_message - 1024); // of a message with other fields
+}
+
 void window_put_item(struct window *w, const struct window_item *item)
 {
     struct buf *m = &w->manifest;
@@ -93,13 +99,11 @@ static bool parse_item(struct str *rest, uint64_t bodies, struct window_item *it
     return item->offset <= bodies && item->size <= bodies - item->offset;
 }
 
-bool window_parse(struct str bytes, uint64_t manifest, struct arena *arena,
-                  struct window_view *view, struct err *err)
+// `bodies`: octets that the items may speak of.
+static bool parse_items(struct str rest, uint64_t bodies, struct arena *arena,
+                        struct window_view *view, struct err *err)
 {
     *view = (struct window_view){.memory = NULL};
-    if (manifest > bytes.len)
-        return err_set(err, ERR_PEER_WRONG, STATUS(4, 3, 0), "a window without its manifest");
-    struct str rest = str_skip(bytes, (size_t)manifest);
     if (rest.len > (size_t)LIMIT_delivery_batch * 1024)
         return err_set(err, ERR_PEER_WRONG, STATUS(4, 3, 0), "a manifest that is too long");
     size_t most = rest.len / ITEM_FIXED;
@@ -109,13 +113,44 @@ bool window_parse(struct str bytes, uint64_t manifest, struct arena *arena,
     view->intact = arena_alloc_array(arena, most + 1, sizeof *view->intact);
     if (!view->items || !view->intact)
         return err_set(err, ERR_TRY_LATER, STATUS(4, 3, 1), "no memory for a delivery");
-    while (rest.len) {
-        struct window_item *item = &view->items[view->count];
-        if (view->count == most || !parse_item(&rest, manifest, item))
+    while (rest.len)
+        if (view->count == most || !parse_item(&rest, bodies, &view->items[view->count++]))
             return err_set(err, ERR_PEER_WRONG, STATUS(4, 3, 0), "a damaged manifest");
+    return true;
+}
+
+bool window_parse(struct str bytes, uint64_t manifest, struct arena *arena,
+                  struct window_view *view, struct err *err)
+{
+    *view = (struct window_view){.memory = NULL};
+    if (manifest > bytes.len)
+        return err_set(err, ERR_PEER_WRONG, STATUS(4, 3, 0), "a window without its manifest");
+    if (!parse_items(str_skip(bytes, (size_t)manifest), manifest, arena, view, err))
+        return false;
+    for (size_t i = 0; i < view->count; i++) {
+        const struct window_item *item = &view->items[i], *before = i ? item - 1 : NULL;
         struct str body = str_sub(bytes, (size_t)item->offset, (size_t)item->size);
-        view->intact[view->count++] = crc32c(0, body) == item->crc;
+        if (before && before->offset == item->offset && before->size == item->size &&
+            before->crc == item->crc)
+            view->intact[i] = view->intact[i - 1];
+        else
+            view->intact[i] = crc32c(0, body) == item->crc;
     }
+    return true;
+}
+
+bool window_read_items(struct str items, uint64_t size, struct arena *arena,
+                       struct window_view *view, struct err *err)
+{
+    if (!parse_items(items, size, arena, view, err))
+        return false;
+    bool ok = view->count > 0;
+    for (size_t i = 0; i < view->count && ok; i++) {
+        const struct window_item *item = &view->items[i];
+        ok = item->offset == 0 && item->size == size && item->crc == view->items[0].crc;
+    }
+    if (!ok)
+        return err_set(err, ERR_PEER_WRONG, STATUS(4, 3, 0), "a manifest of another body");
     return true;
 }
 

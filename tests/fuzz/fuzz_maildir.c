@@ -39,12 +39,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     struct str text = str_from(data + 1, size - 1), pieces[PIECES_MAX];
     struct maildir_name name = {.recipient = 0};
+    struct maildir_pieces letter_text;
     struct buf disk, uidl;
+    struct err err;
     buf_init(&disk, size);
     buf_init(&uidl, UIDL_MAX);
 
     size_t count = cut(text, (size_t)data[0] % 31 + 1, pieces);
-    maildir_measure(&name, pieces, count);
+    maildir_pieces_init(&letter_text, pieces, count);
+    must(maildir_measure(&name, &letter_text.source, &err));
     convert_plainly(text, &disk);
     must(buf_ok(&disk) && name.size == disk.len);
     must(name.wire_size == count_plainly(buf_str(&disk)));

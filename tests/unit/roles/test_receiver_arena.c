@@ -126,13 +126,41 @@ static void a_full_arena_says_so_and_keeps_what_it_has(void **state)
     }
     struct chain large = {.blocks = NULL};
     char *bytes = pattern(SIZE, 2);
-    assert_false(chain_append(&b->arena, &large, str_from(bytes, SIZE)));
-    size_t kept = BLOCKS / SPLIT_SHARE * BLOCK_LARGE; // large blocks only: it came in one piece
-    check_chain(b, &large, str_from(bytes, kept));
+    assert_true(chain_append(&b->arena, &large, str_from(bytes, SIZE))); // of blocks of both sizes
+    assert_int_equal(b->arena.used, SIZE);
+    assert_false(chain_append(&b->arena, &large, STR("x")));
+    check_chain(b, &large, str_from(bytes, SIZE));
     chain_release(&b->arena, &large);
+    assert_int_equal(b->arena.used, 0);
     assert_int_equal(b->arena.free_large_count, BLOCKS - BLOCKS / SPLIT_SHARE);
     assert_true(chain_append(&b->arena, &large, STR("again")));
     chain_release(&b->arena, &large);
+    free(bytes);
+}
+
+// The front of a long letter goes to the queue in slices while it grows at its end.
+static void slices_are_cut_from_the_front(void **state)
+{
+    struct box *b = *state;
+    struct chain c = {.blocks = NULL}, none = {.blocks = NULL};
+    char *bytes = pattern(300000, 5);
+    size_t at = 0;
+    chain_cut(&none, &c, BLOCK_LARGE, 4);
+    assert_int_equal(c.count, 0);
+    assert_true(chain_append(&b->arena, &c, str_from(bytes, 60000)));
+    assert_true(chain_append(&b->arena, &c, str_from(bytes + 60000, 240000)));
+    for (size_t blocks = 1; c.size; blocks++) {
+        struct chain slice = {.blocks = NULL};
+        chain_cut(&c, &slice, BLOCK_LARGE, blocks);
+        assert_in_range(slice.count, 1, blocks);
+        check_chain(b, &slice, str_from(bytes + at, slice.size));
+        at += slice.size;
+        chain_release(&b->arena, &slice);
+        check_chain(b, &c, str_from(bytes + at, 300000 - at));
+    }
+    assert_int_equal(at, 300000);
+    chain_release(&b->arena, &c);
+    assert_int_equal(b->arena.used, 0);
     free(bytes);
 }
 
@@ -188,6 +216,7 @@ int main(void)
         CASE(pieces_of_any_size_become_one_letter),
         CASE(a_small_letter_takes_a_small_block),
         CASE(a_full_arena_says_so_and_keeps_what_it_has),
+        CASE(slices_are_cut_from_the_front),
         CASE(many_letters_at_once_do_not_mix),
         cmocka_unit_test(memory_that_cannot_be_mapped_is_an_error),
     };

@@ -84,7 +84,8 @@ static inline void turn(struct box *b)
 
 static inline bool busy(const struct spool *s)
 {
-    return !spool_idle(s) || s->making_spare || s->retiring || os_workers_waiting(s->helpers);
+    return !spool_idle(s) || s->making_spare || s->retiring || os_workers_waiting(s->helpers) ||
+           os_workers_waiting(s->writers);
 }
 
 // Until all that was begun is done.
@@ -249,6 +250,30 @@ static inline void end(struct box *b, struct spool_letter *letter)
         spool_set_state(b->spool, letter, i, SPOOL_DELIVERED, 0, STR(""));
 }
 
+static inline bool read_large(struct box *b, const struct spool_letter *letter, struct buf *out,
+                              struct err *err)
+{
+    struct large_reader r;
+    struct str piece;
+    int fd;
+    if (!spool_open_body(b->spool, letter, &fd, err))
+        return false;
+    bool ok = large_reader_init(&r, fd, letter->body_size, letter->body_crc, err);
+    while (ok && (ok = large_reader_next(&r, &piece, err)) && piece.len)
+        buf_put(out, piece);
+    if (r.piece)
+        large_reader_finish(&r);
+    os_close(&fd);
+    return ok;
+}
+
+static inline bool read_body(struct box *b, const struct spool_letter *letter, struct buf *out,
+                             struct err *err)
+{
+    return letter->large ? read_large(b, letter, out, err)
+                         : spool_read_body(b->spool, letter, out, err);
+}
+
 static inline bool reads_as(struct box *b, const struct spool_letter *letter, const struct text *t)
 {
     struct buf got;
@@ -257,8 +282,7 @@ static inline bool reads_as(struct box *b, const struct spool_letter *letter, co
     bool same = spool_read_envelope(b->spool, letter, &got, &err) &&
                 str_eq(buf_str(&got), buf_str(&t->envelope));
     buf_clear(&got);
-    same = same && spool_read_body(b->spool, letter, &got, &err) &&
-           str_eq(buf_str(&got), buf_str(&t->body));
+    same = same && read_body(b, letter, &got, &err) && str_eq(buf_str(&got), buf_str(&t->body));
     buf_finish(&got);
     return same;
 }
@@ -380,18 +404,20 @@ static inline bool has_file(struct box *b, const char *folder, const char *name)
 
 // ---- large bodies
 
-struct large {
-    struct spool_large large;
+// A letter whose body goes through large.c, in one slice.
+struct big {
+    struct large *large;
+    struct large_slice slice;
     struct text text;
     bool done;
 };
 
-static inline void large_done(struct spool_large *large)
+static inline void slice_done(struct large_slice *slice)
 {
-    CONTAINER_OF(large, struct large, large)->done = true;
+    CONTAINER_OF(slice, struct big, slice)->done = true;
 }
 
-static inline void write_large(struct box *b, struct large *l, uint64_t n, size_t size)
+static inline void write_large(struct box *b, struct big *l, uint64_t n, size_t size)
 {
     struct envelope envelope;
     struct spool_letter *letter;
@@ -400,17 +426,26 @@ static inline void write_large(struct box *b, struct large *l, uint64_t n, size_
     l->done = false;
     assert_int_equal(spool_add(b->spool, &l->text.submission, &b->arena, &envelope, &letter, &err),
                      SPOOL_TOO_LARGE);
-    spool_write_large(b->spool, &l->large, &l->text.submission, large_done);
+    large_open(&l->large, b->spool, &l->text.submission.id);
+    l->slice = (struct large_slice){
+        .pieces = l->text.pieces + 1, .piece_count = 2, .last = true, .done = slice_done};
+    large_append(l->large, &l->slice);
     while (!l->done)
         turn(b);
 }
 
-static inline enum spool_added add_large(struct box *b, struct large *l,
-                                         struct spool_letter **letter, struct err *err)
+static inline enum spool_added add_large(struct box *b, struct big *l, struct spool_letter **letter,
+                                         struct err *err)
 {
     struct envelope envelope;
-    enum spool_added how = spool_add_large(b->spool, &l->large, &b->arena, &envelope, letter, err);
-    spool_large_finish(&l->large);
+    enum spool_added how = SPOOL_BAD;
+    *letter = NULL;
+    if (l->slice.ok)
+        how = spool_add_large(b->spool, l->large, &l->text.submission.id, l->text.pieces[0],
+                              &b->arena, &envelope, letter, err);
+    else
+        *err = l->slice.err;
+    large_close(&l->large);
     free_text(&l->text);
     arena_reset(&b->arena);
     return how;

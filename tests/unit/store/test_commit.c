@@ -1,48 +1,6 @@
 // The commit thread and a disk that fails: promise 4. Trouble comes from the fault seam.
 #define _GNU_SOURCE
-#include "spool_box.h"
-
-static struct fault_page *page;
-
-static int make_page(void **state)
-{
-    char path[] = "/tmp/posthouse-fault-XXXXXX";
-    (void)state;
-    int fd = mkstemp(path);
-    if (fd < 0 || ftruncate(fd, sizeof(*page)) < 0)
-        return -1;
-    page = mmap(NULL, sizeof(*page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (page == MAP_FAILED)
-        return -1;
-    memcpy(page->magic, "PHFAULT1", 8);
-    page->version = FAULT_VERSION;
-    page->calls = FAULT_CALLS;
-    setenv("POSTHOUSE_FAULT", path, 1);
-    fault_start("queue");
-    close(fd);
-    return unlink(path);
-}
-
-// From the first-th such call on, `count` of them fail.
-static void arm(size_t row, uint32_t call, uint64_t first, uint64_t count, int error)
-{
-    struct fault_rule *r = &page->rules[row];
-    *r = (struct fault_rule){
-        .call = call, .first = first, .count = count, .limit = UINT64_MAX, .error = error};
-    r->armed = 1;
-}
-
-static void disarm(void)
-{
-    for (size_t i = 0; i < FAULT_RULES; i++)
-        page->rules[i].armed = 0;
-}
-
-static int clean_up(void **state)
-{
-    disarm();
-    return tear_down(state);
-}
+#include "fault_box.h"
 
 static uint64_t calls(enum fault_call call)
 {
@@ -169,7 +127,7 @@ static void a_suspect_segment_is_copied_out_and_goes(void **state)
 static void a_refused_large_letter_leaves_no_file(void **state)
 {
     struct box *b = *state;
-    struct large l;
+    struct big l;
     struct spool_letter *letter;
     struct err err;
     struct wait w = {.told = 0};
@@ -192,7 +150,7 @@ static void a_large_body_that_cannot_be_written_is_refused(void **state)
                                            FAULT_fsync};
     struct box *b = *state;
     for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
-        struct large l;
+        struct big l;
         struct spool_letter *letter;
         struct err err;
         settle(b);
@@ -425,8 +383,6 @@ static void closing_waits_for_the_disk_and_tells_nobody(void **state)
     }
     check_letter(b, 1, 1, 900);
 }
-
-#define FAULT_CASE(name) cmocka_unit_test_setup_teardown(name, set_up, clean_up)
 
 int main(void)
 {

@@ -103,13 +103,29 @@ static struct mail_id some_id(void)
     return mail_id_make(1767225600123, base, 0);
 }
 
+static void measure(struct maildir_name *name, const struct str *pieces, size_t count)
+{
+    struct maildir_pieces text;
+    struct err err;
+    maildir_pieces_init(&text, pieces, count);
+    assert_true(maildir_measure(name, &text.source, &err));
+}
+
+static bool write_pieces(const struct maildir *md, const char *name, const struct str *pieces,
+                         size_t count, int *fd, bool *delivered, struct err *err)
+{
+    struct maildir_pieces text;
+    maildir_pieces_init(&text, pieces, count);
+    return maildir_write(md, name, &text.source, fd, delivered, err);
+}
+
 // The name of a letter of these pieces, with a NUL behind it.
 static const char *name_of(struct house *h, const struct str *pieces, size_t count)
 {
     struct maildir_name name = {.id = some_id(), .recipient = 3};
     struct buf text;
     struct str copy = {NULL, 0};
-    maildir_measure(&name, pieces, count);
+    measure(&name, pieces, count);
     buf_init(&text, 256);
     maildir_name_put(&text, &name);
     assert_true(buf_ok(&text) && arena_copy(&h->arena, buf_str(&text), &copy));
@@ -126,7 +142,7 @@ static bool deliver(const struct maildir *md, const char *name, const struct str
 {
     bool delivered;
     int fd, rc = 0;
-    if (!maildir_write(md, name, pieces, count, &fd, &delivered, err))
+    if (!write_pieces(md, name, pieces, count, &fd, &delivered, err))
         return false;
     if (!delivered) {
         rc = os_fsync(fd);
@@ -206,13 +222,13 @@ static void letters_are_converted_and_measured(void **state)
         struct err err;
         bool delivered;
         int fd;
-        maildir_measure(&name, c->pieces, ARRAY_LEN(c->pieces));
+        measure(&name, c->pieces, ARRAY_LEN(c->pieces));
         if (name.size != c->on_disk.len || name.wire_size != c->wire_size ||
             name.no_final_newline != c->no_final_newline)
             fail_msg("%s: S=%d W=%d N=%d", c->what, (int)name.size, (int)name.wire_size,
                      name.no_final_newline);
         assert_true(
-            maildir_write(&h->md, "x", c->pieces, ARRAY_LEN(c->pieces), &fd, &delivered, &err));
+            write_pieces(&h->md, "x", c->pieces, ARRAY_LEN(c->pieces), &fd, &delivered, &err));
         assert_false(delivered);
         os_close(&fd);
         assert_file(h->md.tmp, "x", c->on_disk);
@@ -239,10 +255,10 @@ static void large_letters_keep_every_octet(void **state)
         struct err err;
         bool delivered;
         int fd;
-        maildir_measure(&name, pieces, 2);
+        measure(&name, pieces, 2);
         assert_int_equal(name.size, disk_len);
         assert_int_equal(name.wire_size, SIZE);
-        assert_true(maildir_write(&h->md, "large", pieces, 2, &fd, &delivered, &err));
+        assert_true(write_pieces(&h->md, "large", pieces, 2, &fd, &delivered, &err));
         os_close(&fd);
         assert_file(h->md.tmp, "large", str_from(disk, disk_len));
     }
@@ -353,18 +369,18 @@ static void the_link_count_is_the_witness(void **state)
     struct err err;
     bool delivered;
     int fd;
-    assert_true(maildir_write(&h->md, name, pieces, 1, &fd, &delivered, &err));
+    assert_true(write_pieces(&h->md, name, pieces, 1, &fd, &delivered, &err));
     os_close(&fd);
     assert_true(maildir_link(&h->md, name, &err));
     // "done" was not committed; meanwhile the owner reads and flags it.
     assert_int_equal(renameat(h->md.new, name, h->md.cur, "seen:2,S"), 0);
-    assert_true(maildir_write(&h->md, name, pieces, 1, &fd, &delivered, &err));
+    assert_true(write_pieces(&h->md, name, pieces, 1, &fd, &delivered, &err));
     assert_true(delivered);
     assert_int_equal(fd, -1);
     assert_file(h->md.cur, "seen:2,S", ON_DISK);
     // The owner removes it: the one case in which it comes again.
     assert_int_equal(unlinkat(h->md.cur, "seen:2,S", 0), 0);
-    assert_true(maildir_write(&h->md, name, pieces, 1, &fd, &delivered, &err));
+    assert_true(write_pieces(&h->md, name, pieces, 1, &fd, &delivered, &err));
     assert_false(delivered);
     os_close(&fd);
 }
@@ -381,7 +397,7 @@ static void what_was_not_linked_is_written_afresh(void **state)
     put_file(h->md.tmp, name, STR("half of a longer letter that will not be"));
     assert_int_equal(fstatat(h->md.tmp, name, &old, 0), 0);
     int keep = openat(h->md.tmp, name, O_RDONLY); // its inode is not used again
-    assert_true(maildir_write(&h->md, name, pieces, 1, &fd, &delivered, &err));
+    assert_true(write_pieces(&h->md, name, pieces, 1, &fd, &delivered, &err));
     assert_false(delivered);
     assert_int_equal(fstat(fd, &fresh), 0);
     assert_int_not_equal(old.st_ino, fresh.st_ino);
@@ -391,7 +407,7 @@ static void what_was_not_linked_is_written_afresh(void **state)
     // Nor is a symbolic link in its place followed.
     assert_int_equal(unlinkat(h->md.tmp, name, 0), 0);
     assert_int_equal(symlinkat("../../../outside", h->md.tmp, name), 0);
-    assert_true(maildir_write(&h->md, name, pieces, 1, &fd, &delivered, &err));
+    assert_true(write_pieces(&h->md, name, pieces, 1, &fd, &delivered, &err));
     assert_false(delivered);
     os_close(&fd);
     assert_file(h->md.tmp, name, ON_DISK);
@@ -399,7 +415,7 @@ static void what_was_not_linked_is_written_afresh(void **state)
     close(outside);
     // A directory there is an error, and stays.
     assert_int_equal(unlinkat(h->md.tmp, name, 0) | mkdirat(h->md.tmp, name, 0700), 0);
-    assert_false(maildir_write(&h->md, name, pieces, 1, &fd, &delivered, &err));
+    assert_false(write_pieces(&h->md, name, pieces, 1, &fd, &delivered, &err));
     assert_int_equal(fd, -1);
     assert_int_equal(err.class, ERR_TRY_LATER);
 }
@@ -573,7 +589,7 @@ static void a_failed_write_leaves_nothing(void **state)
     bool delivered;
     int fd;
     rule(FAULT_write, 1, UINT64_MAX, ENOSPC);
-    assert_false(maildir_write(&h->md, "x", pieces, 1, &fd, &delivered, &err));
+    assert_false(write_pieces(&h->md, "x", pieces, 1, &fd, &delivered, &err));
     assert_int_equal(fd, -1);
     assert_false(delivered);
     assert_int_equal(err.status.detail, 1);
@@ -583,13 +599,49 @@ static void a_failed_write_leaves_nothing(void **state)
     page->rules[1] = page->rules[0];
     page->rules[1].call = FAULT_unlink;
     page->rules[1].error = EIO;
-    assert_false(maildir_write(&h->md, "x", pieces, 1, &fd, &delivered, &err));
+    assert_false(write_pieces(&h->md, "x", pieces, 1, &fd, &delivered, &err));
     assert_int_equal(err.code, ENOSPC);
     page->rules[1].armed = 0;
     disarm();
-    assert_true(maildir_write(&h->md, "x", pieces, 1, &fd, &delivered, &err));
+    assert_true(write_pieces(&h->md, "x", pieces, 1, &fd, &delivered, &err));
     os_close(&fd);
     assert_file(h->md.tmp, "x", ON_DISK);
+}
+
+// A source that gives one piece and then fails, as a body whose second slice has rotted.
+struct rotten {
+    struct maildir_source source;
+    bool began;
+};
+
+static bool next_rotten(struct maildir_source *source, struct str *piece, struct err *err)
+{
+    struct rotten *r = CONTAINER_OF(source, struct rotten, source);
+    *piece = LETTER;
+    if (r->began)
+        return err_set(err, ERR_OUR_BUG, STATUS(4, 3, 0), "rotten");
+    return r->began = true;
+}
+
+static void rotten_again(struct maildir_source *source)
+{
+    CONTAINER_OF(source, struct rotten, source)->began = false;
+}
+
+static void a_source_that_fails_leaves_no_file(void **state)
+{
+    struct house *h = house_of(state);
+    struct rotten r = {.source = {.next = next_rotten, .again = rotten_again}};
+    struct maildir_name name = {.id = some_id()};
+    struct err err;
+    bool delivered;
+    int fd;
+    assert_false(maildir_measure(&name, &r.source, &err));
+    assert_int_equal(err.class, ERR_OUR_BUG);
+    assert_false(maildir_write(&h->md, "x", &r.source, &fd, &delivered, &err));
+    assert_int_equal(err.class, ERR_OUR_BUG);
+    assert_int_equal(fd, -1);
+    assert_int_equal(count_files(h->md.tmp), 0);
 }
 
 // ---- without hard links
@@ -915,6 +967,7 @@ int main(void)
         CASE(a_kill_may_come_at_any_call),
         CASE(short_writes_are_continued),
         CASE(a_failed_write_leaves_nothing),
+        CASE(a_source_that_fails_leaves_no_file),
         CASE(without_links_a_letter_is_moved_in),
         CASE(without_links_any_call_may_fail),
         CASE(listing_may_fail_anywhere),

@@ -185,10 +185,15 @@ static void a_file_keeps_its_header(void **state)
         assert_false(again.blank);
         assert_int_equal(os_pwrite_all(s.fd, str_from(&byte, 1), at), 0);
     }
-    assert_int_equal(os_truncate(s.fd, s.size - 4096), 0); // cut short: not what the header says
     os_close(&again.fd);
     assert_true(segment_open(dir, s.number, &again, &err));
-    assert_int_equal(again.use, 0);
+    assert_false(again.cut);
+    assert_int_equal(os_truncate(s.fd, s.size - 4096), 0); // what is left of it is read
+    os_close(&again.fd);
+    assert_true(segment_open(dir, s.number, &again, &err));
+    assert_true(again.cut);
+    assert_int_equal(again.use, 42);
+    assert_int_equal(again.size, s.size - 4096);
     os_close(&again.fd);
     assert_false(segment_open(dir, 7, &again, &err));
     assert_int_equal(err.code, ENOENT);

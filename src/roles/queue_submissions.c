@@ -1,0 +1,486 @@
+// Letters on their way in:
+//
+//   submit ──────────────────────────────► spool_add ──► batch ──► committed
+//   slice, slice, ... ──► part ──┐             │ too large
+//                        submit ─┴──► the last slice ──► spool_add_large ──► batch ──► committed
+//
+// A body of many slices is a part: it belongs to the channel that its slices came from, and goes
+// when the letter is discarded, when the channel ends, or when the letter is in the log.
+//
+// Memory of the queue for a part: its descriptor, its table of CRCs (4 octets each 64 KiB), and
+// what ipc/messages.def gives credits for. The octets stay in the receiver's arena until a worker
+// has written them.
+#include "roles/queue.h"
+
+#include <errno.h>
+
+#include "base/limits.h"
+#include "os/file.h"
+#include "store/large.h"
+
+// ---- arenas of the receivers, mapped read only
+
+struct arena_map {
+    struct link link;
+    uint32_t instance;
+    const char *memory;
+    size_t size;
+    uint32_t users; // slices being read from it
+    bool gone;      // its receiver is gone: unmap with the last user
+};
+
+static struct arena_map *find_arena(struct queue *q, uint32_t instance)
+{
+    LIST_EACH(&q->arenas, at, after)
+    {
+        struct arena_map *map = CONTAINER_OF(at, struct arena_map, link);
+        if (map->instance == instance && !map->gone)
+            return map;
+    }
+    return NULL;
+}
+
+static void let_go_of_arena(struct arena_map *map)
+{
+    if (!map->gone || map->users)
+        return;
+    list_remove(&map->link);
+    os_unmap((void *)(uintptr_t)map->memory, map->size);
+    free(map);
+}
+
+void queue_on_arena(struct role *role, int fd, uint32_t instance)
+{
+    struct queue *q = role->state;
+    struct arena_map *map = calloc(1, sizeof *map);
+    void *memory = NULL;
+    struct stat st;
+    must(map != NULL);
+    // Sealed against shrinking: a receiver cannot pull the memory away under us (promise 2).
+    int rc = os_sealed(fd, OS_SEAL_SHRINK) ? os_fstat(fd, &st) : -EPERM;
+    if (rc == 0)
+        rc = os_map(fd, (size_t)st.st_size, false, &memory);
+    if (rc < 0) {
+        log_line(LOG_ERROR, "the arena of receiver %u cannot be used: %s", instance, strerror(-rc));
+        free(map);
+    } else {
+        *map =
+            (struct arena_map){.instance = instance, .memory = memory, .size = (size_t)st.st_size};
+        list_append(&q->arenas, &map->link);
+    }
+    os_close(&fd);
+}
+
+static uint32_t get_u32(const char *p)
+{
+    const unsigned char *b = (const unsigned char *)p;
+    return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+}
+
+// Where a receiver says that octets lie in its arena, checked here once. The pieces follow the
+// struct's own memory.
+struct octets {
+    struct arena_map *map;
+    struct str *pieces; // owned
+    size_t count;
+    uint64_t size;
+};
+
+// False: not in the arena.
+static bool take_extents(struct queue *q, const struct ipc_channel *channel, struct str extents,
+                         struct octets *o)
+{
+    *o = (struct octets){.map = find_arena(q, ipc_instance(channel)), .count = extents.len / 8};
+    if (!o->map || extents.len % 8 || o->count == 0)
+        return false;
+    o->pieces = calloc(o->count, sizeof *o->pieces);
+    must(o->pieces != NULL);
+    for (size_t i = 0; i < o->count; i++) {
+        uint32_t offset = get_u32(extents.ptr + 8 * i), len = get_u32(extents.ptr + 8 * i + 4);
+        if (offset > o->map->size || len > o->map->size - offset) {
+            free(o->pieces);
+            return false;
+        }
+        o->pieces[i] = str_from(o->map->memory + offset, len);
+        o->size += len;
+    }
+    return true;
+}
+
+static unsigned status_of(const struct err *err)
+{
+    return err->status.subject == 3 && err->status.detail == 1 ? 452 : 451;
+}
+
+// ---- parts
+
+struct part {
+    struct link link; // in queue.parts
+    struct queue *queue;
+    struct ipc_channel *channel; // NULL when the receiver is gone
+    struct mail_id id;
+    struct large *large;
+    uint64_t size;   // octets in slices so far
+    unsigned slices; // under way
+    bool submitted;
+    bool over; // no more is asked of it: it goes with the last slice
+};
+
+struct slice {
+    struct large_slice step;
+    struct part *part;
+    struct octets octets;
+    uint32_t slot;
+};
+
+// The busy ones stand in front.
+static struct part *find_part(struct queue *q, const struct mail_id *id)
+{
+    LIST_EACH(&q->parts, at, after)
+    {
+        struct part *part = CONTAINER_OF(at, struct part, link);
+        if (part->over || !mail_id_equal(&part->id, id))
+            continue;
+        list_remove(at);
+        list_prepend(&q->parts, at);
+        return part;
+    }
+    return NULL;
+}
+
+static struct part *new_part(struct queue *q, struct ipc_channel *channel, const struct mail_id *id)
+{
+    struct part *part = calloc(1, sizeof *part);
+    must(part != NULL);
+    part->queue = q;
+    part->channel = channel;
+    part->id = *id;
+    large_open(&part->large, q->spool, id);
+    list_prepend(&q->parts, &part->link);
+    q->part_count++;
+    return part;
+}
+
+static void free_part_at_end(struct part *part)
+{
+    if (!part->over || part->slices)
+        return;
+    part->queue->part_count--;
+    list_remove(&part->link);
+    free(part);
+}
+
+static void end_part(struct part *part)
+{
+    part->over = true;
+    large_close(&part->large);
+    free_part_at_end(part);
+}
+
+static bool fits(const struct queue *q, uint64_t written, uint64_t more)
+{
+    uint64_t most = q->role->conf->limits.max_message + LIMIT_large_body; // and our own header
+    return written <= most && more <= most - written;
+}
+
+static void answer_slice(struct ipc_channel *channel, uint32_t slot, bool ok, unsigned status)
+{
+    struct msg reply = {.type = MSG_sliced, .slot = slot};
+    reply.sliced.ok = ok;
+    reply.sliced.status = status;
+    ipc_send(channel, &reply);
+}
+
+static void slice_written(struct large_slice *step)
+{
+    struct slice *slice = CONTAINER_OF(step, struct slice, step);
+    struct part *part = slice->part;
+    if (part->channel)
+        answer_slice(part->channel, slice->slot, step->ok, step->ok ? 250 : status_of(&step->err));
+    if (!step->ok && !part->over)
+        log_line(LOG_ERROR, "a large body cannot be taken: %s", step->err.text);
+    slice->octets.map->users--;
+    let_go_of_arena(slice->octets.map);
+    part->slices--;
+    free_part_at_end(part);
+    free(slice->octets.pieces);
+    free(slice);
+}
+
+void queue_on_slice(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    struct role *role = ipc_context(channel);
+    struct queue *q = role->state;
+    const struct msg_slice *said = &m->slice;
+    struct part *part = find_part(q, &said->letter);
+    struct octets octets;
+    (void)owner;
+    if (!take_extents(q, channel, said->extents, &octets)) {
+        ipc_break(channel, "a slice is not in its arena");
+        return;
+    }
+    bool in_place = part
+                        ? part->channel == channel && !part->submitted && part->size == said->offset
+                        : said->offset == 0;
+    bool full = (!part && q->part_count >= LIMIT_bodies) || !fits(q, said->offset, octets.size);
+    if (!in_place || full || spool_find(q->spool, &said->letter)) {
+        answer_slice(channel, m->slot, false, in_place && full ? 452 : 451);
+        free(octets.pieces);
+        return;
+    }
+    if (!part)
+        part = new_part(q, channel, &said->letter);
+    struct slice *slice = calloc(1, sizeof *slice);
+    must(slice != NULL);
+    *slice = (struct slice){.part = part, .octets = octets, .slot = m->slot};
+    slice->step = (struct large_slice){
+        .pieces = octets.pieces, .piece_count = octets.count, .done = slice_written};
+    queue_count_taken(q, octets.size);
+    octets.map->users++;
+    part->size += octets.size;
+    part->slices++;
+    large_append(part->large, &slice->step);
+}
+
+void queue_on_discard(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    struct role *role = ipc_context(channel);
+    struct part *part = find_part(role->state, &m->discard.letter);
+    (void)owner;
+    if (part && part->channel == channel && !part->submitted)
+        end_part(part);
+}
+
+// ---- submissions
+
+struct submission {
+    struct spool_waiter waiter;
+    struct queue *queue;
+    struct ipc_channel *channel; // NULL when the receiver is gone
+    struct link link;            // in queue.submissions
+    uint32_t slot;
+    struct spool_letter *letter;
+    struct mail_id id;
+    struct str *addresses; // of the recipients, in the arena below
+    struct arena transaction;
+    struct octets octets;
+    // A letter with a large body:
+    struct part *part;
+    struct large_slice last;
+    struct buf envelope; // our copy
+};
+
+static void free_submission(struct submission *sub)
+{
+    list_remove(&sub->link);
+    if (sub->part)
+        end_part(sub->part);
+    buf_finish(&sub->envelope);
+    arena_finish(&sub->transaction);
+    free(sub->octets.pieces);
+    free(sub);
+}
+
+static void answer(struct submission *sub, bool ok, unsigned status)
+{
+    if (sub->channel) {
+        struct msg reply = {.type = MSG_committed, .slot = sub->slot};
+        reply.committed.ok = ok;
+        reply.committed.status = status;
+        ipc_send(sub->channel, &reply);
+    }
+}
+
+static void refuse(struct submission *sub, unsigned status)
+{
+    answer(sub, false, status);
+    free_submission(sub);
+}
+
+static void committed(struct spool_waiter *waiter, bool durable)
+{
+    struct submission *sub = CONTAINER_OF(waiter, struct submission, waiter);
+    struct queue *q = sub->queue;
+    if (!durable && sub->addresses) {
+        answer(sub, false, 451);
+    } else if (sub->addresses) {
+        answer(sub, true, 250);
+        queue_letter_durable(q, sub->letter, sub->addresses);
+    } else { // a known id: acknowledged when what is known of it is durable
+        struct spool_letter *known = spool_find(q->spool, &sub->id);
+        bool safe = known && known->durable;
+        answer(sub, safe, safe ? 250 : 451);
+        if (safe && !known->owner) // ours, without its addresses
+            queue_schedule(q, known);
+    }
+    free_submission(sub);
+}
+
+static bool keep_addresses(struct submission *sub, const struct envelope *envelope)
+{
+    struct buf text;
+    bool ok = true;
+    sub->addresses =
+        arena_alloc_array(&sub->transaction, envelope->recipient_count, sizeof *sub->addresses);
+    if (!sub->addresses)
+        return false;
+    buf_init(&text, LIMIT_address * 2);
+    for (uint32_t i = 0; i < envelope->recipient_count && ok; i++) {
+        buf_clear(&text);
+        address_put(&text, &envelope->recipients[i]);
+        ok = arena_copy(&sub->transaction, buf_str(&text), &sub->addresses[i]);
+    }
+    buf_finish(&text);
+    return ok;
+}
+
+// What the spool said of an addition.
+static void added(struct submission *sub, enum spool_added how, const struct envelope *envelope,
+                  const struct err *err)
+{
+    char id[MAIL_ID_TEXT + 1];
+    mail_id_text(&sub->id, id);
+    switch (how) {
+    case SPOOL_ADDED:
+        if (!keep_addresses(sub, envelope))
+            sub->addresses = NULL; // found again on disk when the letter is due
+        spool_wait(sub->queue->spool, &sub->waiter);
+        return;
+    case SPOOL_KNOWN:
+        spool_wait(sub->queue->spool, &sub->waiter);
+        return;
+    case SPOOL_FULL:
+        refuse(sub, 452);
+        return;
+    case SPOOL_BAD:
+        log_line(LOG_ERROR, "a letter cannot be taken into the spool: %s: %s", id, err->text);
+        refuse(sub, status_of(err));
+        return;
+    case SPOOL_TOO_LARGE:
+        must(how != SPOOL_TOO_LARGE); // such a letter went the other way
+    }
+}
+
+static void large_written(struct large_slice *last)
+{
+    struct submission *sub = CONTAINER_OF(last, struct submission, last);
+    struct envelope envelope;
+    struct err err;
+    sub->octets.map->users--;
+    let_go_of_arena(sub->octets.map);
+    if (!last->ok)
+        added(sub, SPOOL_BAD, NULL, &last->err);
+    else if (!sub->channel)
+        free_submission(sub); // nobody waits for it any more
+    else
+        added(sub,
+              spool_add_large(sub->queue->spool, sub->part->large, &sub->id,
+                              buf_str(&sub->envelope), &sub->transaction, &envelope, &sub->letter,
+                              &err),
+              &envelope, &err);
+}
+
+// The envelope stands in front: it is copied now, the body by a worker.
+static void cut_envelope(struct submission *sub, uint32_t size)
+{
+    struct octets *o = &sub->octets;
+    buf_init(&sub->envelope, LIMIT_envelope);
+    for (size_t i = 0; i < o->count; i++) {
+        struct str head = str_sub(o->pieces[i], 0, size - sub->envelope.len);
+        buf_put(&sub->envelope, head);
+        o->pieces[i] = str_skip(o->pieces[i], head.len);
+    }
+    must(buf_ok(&sub->envelope));
+}
+
+static void submit_large(struct submission *sub, const struct msg_submit *said)
+{
+    struct queue *q = sub->queue;
+    struct part *part = find_part(q, &sub->id);
+    bool ours = part && part->channel == sub->channel && !part->submitted;
+    bool well_formed = said->envelope <= sub->octets.size && said->envelope <= LIMIT_envelope &&
+                       fits(q, said->written, sub->octets.size - said->envelope);
+    // What was written in slices before this queue began is gone.
+    if (!well_formed || (part ? !ours || part->size != said->written : said->written != 0)) {
+        refuse(sub, 451);
+        return;
+    }
+    if (!part && q->part_count >= LIMIT_bodies) {
+        refuse(sub, 452);
+        return;
+    }
+    sub->part = part ? part : new_part(q, sub->channel, &sub->id);
+    sub->part->submitted = true;
+    cut_envelope(sub, said->envelope);
+    sub->last = (struct large_slice){.pieces = sub->octets.pieces,
+                                     .piece_count = sub->octets.count,
+                                     .last = true,
+                                     .done = large_written};
+    sub->octets.map->users++;
+    large_append(sub->part->large, &sub->last);
+}
+
+void queue_on_submit(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    struct role *role = ipc_context(channel);
+    struct queue *q = role->state;
+    struct envelope envelope;
+    struct octets octets;
+    struct err err;
+    (void)owner;
+    if (!take_extents(q, channel, m->submit.extents, &octets)) {
+        ipc_break(channel, "it submitted what is not in its arena");
+        return;
+    }
+    queue_count_taken(q, octets.size);
+    struct submission *sub = calloc(1, sizeof *sub);
+    must(sub != NULL);
+    *sub = (struct submission){.queue = q,
+                               .channel = channel,
+                               .slot = m->slot,
+                               .id = m->submit.letter,
+                               .octets = octets,
+                               .waiter.done = committed};
+    list_append(&q->submissions, &sub->link);
+    arena_init(&sub->transaction, 4 * (size_t)LIMIT_envelope);
+    if (m->submit.written && !spool_find(q->spool, &sub->id)) {
+        submit_large(sub, &m->submit);
+        return;
+    }
+    struct spool_submission submission = {.id = sub->id,
+                                          .pieces = octets.pieces,
+                                          .piece_count = octets.count,
+                                          .envelope_size = m->submit.envelope};
+    enum spool_added how =
+        spool_add(q->spool, &submission, &sub->transaction, &envelope, &sub->letter, &err);
+    if (how == SPOOL_TOO_LARGE)
+        submit_large(sub, &m->submit);
+    else
+        added(sub, how, &envelope, &err);
+}
+
+// ---- the end of a receiver
+
+void queue_receiver_gone(struct queue *q, struct ipc_channel *channel)
+{
+    LIST_EACH(&q->submissions, at, after)
+    {
+        struct submission *sub = CONTAINER_OF(at, struct submission, link);
+        if (sub->channel == channel)
+            sub->channel = NULL;
+    }
+    LIST_EACH(&q->parts, at, after)
+    {
+        struct part *part = CONTAINER_OF(at, struct part, link);
+        if (part->channel != channel)
+            continue;
+        part->channel = NULL;
+        if (!part->submitted && !part->over)
+            end_part(part);
+    }
+    struct arena_map *map = find_arena(q, ipc_instance(channel));
+    if (map) {
+        map->gone = true;
+        let_go_of_arena(map);
+    }
+}
