@@ -384,6 +384,85 @@ static void closing_waits_for_the_disk_and_tells_nobody(void **state)
     check_letter(b, 1, 1, 900);
 }
 
+// Compaction, killed or told EIO at one call after another. What stays is there afterwards, with
+// its state, whatever was under way (promises 4 and 7).
+enum { STAY = 40, TURNOVER = 40 };
+
+static void turn_over(struct box *b, uint64_t from)
+{
+    for (uint64_t n = from; n < from + TURNOVER; n++) {
+        struct spool_letter *letter = NULL;
+        if (try_add(b, n, 1, LARGE, &letter) != SPOOL_ADDED)
+            continue;
+        settle(b);
+        letter = find(b, n);
+        if (letter)
+            end(b, letter);
+    }
+    settle(b);
+}
+
+static void check_those_that_stay(struct box *b)
+{
+    for (uint64_t n = 1; n <= STAY; n++) {
+        check_letter(b, n, 2, 700);
+        assert_int_equal(find(b, n)->pending, 1);
+        assert_int_equal(find(b, n)->recipients[0].state, SPOOL_DELIVERED);
+        assert_int_equal(find(b, n)->recipients[1].next_s, 77);
+    }
+}
+
+// 0, or how the process ended: 75 by itself, SIGKILL by the rule.
+static void move_in_a_child(struct box *b, enum fault_call call, uint64_t at, bool kill,
+                            uint64_t next, uint64_t *moved)
+{
+    int status;
+    close_spool(b);
+    pid_t pid = fork();
+    if (pid == 0) {
+        log_set_level(LOG_ERROR);
+        open_spool(b);
+        arm(0, call, at, 1, EIO);
+        page->rules[0].kill = kill;
+        turn_over(b, next);
+        disarm();
+        settle(b);
+        check_those_that_stay(b);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    disarm();
+    bool by_rule = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && kill;
+    if (!by_rule)
+        assert_true(WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 75));
+    open_spool(b);
+    check_those_that_stay(b);
+    turn_over(b, next + TURNOVER); // and it goes on
+    check_those_that_stay(b);
+    check_books(b);
+    *moved += counts(b).moved;
+}
+
+static void letters_move_whatever_fails(void **state)
+{
+    static const enum fault_call ways[] = {FAULT_write, FAULT_fdatasync, FAULT_unlink, FAULT_read};
+    struct box *b = *state;
+    uint64_t next = 1000, moved = 0;
+    for (uint64_t n = 1; n <= STAY; n++) {
+        struct spool_letter *letter = commit(b, n, 2, 700);
+        spool_set_state(b->spool, letter, 0, SPOOL_DELIVERED, 0, STR(""));
+        spool_set_state(b->spool, letter, 1, SPOOL_WAITING, 77, STR("later"));
+    }
+    for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+        for (uint64_t at = 1; at <= 41; at += 20) {
+            move_in_a_child(b, ways[i], at, i % 2 == 0, next, &moved);
+            next += 2 * TURNOVER;
+        }
+    }
+    assert_true(moved > STAY);
+    print_message("# %llu moves in the way of trouble\n", (unsigned long long)moved);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -391,6 +470,7 @@ int main(void)
         FAULT_CASE(a_whole_frame_that_was_refused_stays_refused),
         FAULT_CASE(a_short_write_is_continued),
         FAULT_CASE(a_suspect_segment_is_copied_out_and_goes),
+        FAULT_CASE(letters_move_whatever_fails),
         FAULT_CASE(a_refused_large_letter_leaves_no_file),
         FAULT_CASE(a_large_body_that_cannot_be_written_is_refused),
         FAULT_CASE(states_of_several_frames_survive_a_failure_in_each),
