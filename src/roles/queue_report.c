@@ -124,7 +124,7 @@ bool queue_ask(struct role *role, struct str what, struct str argument, struct b
     } else if (str_eq(what, STR("count"))) {
         struct spool_counts c;
         spool_count(q->spool, &c);
-        buf_putf(out, "%llu\n", (unsigned long long)c.recipients);
+        buf_putf(out, "%llu\n", (unsigned long long)c.letters);
     } else if (str_eq(what, STR("status"))) {
         put_status(q, out);
     } else {

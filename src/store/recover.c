@@ -309,10 +309,14 @@ static void take_frame(struct recovery *r, struct segment_frame *frame, uint64_t
     struct segment *seg = r->segment;
     if (at > seg->end)
         damage(r, seg, seg->end, at);
+    if (frame->number < s->next_frame) { // a copy of one that was read already: what stood here?
+        damage(r, seg, at, end);
+        seg->end = end;
+        return;
+    }
     look_for_lost_tail(r, frame);
     frame->offset = at;
-    if (frame->number >= s->next_frame)
-        s->next_frame = frame->number + 1;
+    s->next_frame = frame->number + 1;
     if (!obey(r, frame)) // the CRC fits and the content does not: written by a wrong hand
         damage(r, seg, at, end);
     r->last_frame = at;
