@@ -282,22 +282,22 @@ static void the_log_stays_within_its_bound(void **state)
 {
     struct box *b = *state;
     uint64_t stay = 0, size = b->spool->options.segment_size;
-    for (uint64_t n = 0; n < 1000; n++) {
+    for (uint64_t n = 0; n < 400; n++) {
         struct spool_letter *letter = commit(b, n, 1, LARGE);
         if (n % 10 == 0 && ++stay)
             continue;
         end(b, letter);
     }
-    for (int i = 0; i < 200; i++)
+    for (int i = 0; i < 20; i++)
         settle(b);
     struct spool_counts c = counts(b);
     assert_int_equal(c.letters, stay);
     assert_true(c.segments * size <= 2 * c.live_bytes + (SEGMENTS_SURPLUS + 1) * size);
     print_message("# %llu letters moved, %llu octets written for %llu of letters\n",
                   (unsigned long long)c.moved, (unsigned long long)c.committed_bytes,
-                  1000ULL * LARGE);
+                  400ULL * LARGE);
     reopen(b);
-    for (uint64_t n = 0; n < 1000; n += 10)
+    for (uint64_t n = 0; n < 400; n += 10)
         check_letter(b, n, 1, LARGE);
     assert_int_equal(counts(b).letters, stay);
     assert_int_equal(counts(b).live_bytes, c.live_bytes);
