@@ -1,6 +1,6 @@
 // Shared by the files of the spool: spool.c (index and adding), large.c (bodies in files of their
-// own), commit.c (batches and the commit thread), recover.c (reading the log at start). Nobody else
-// includes this.
+// own), commit.c (batches and the commit thread), compact.c (what keeps the log short), recover.c
+// (reading the log at start). Nobody else includes this.
 #ifndef STORE_SPOOL_PRIVATE_H
 #define STORE_SPOOL_PRIVATE_H
 
