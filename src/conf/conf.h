@@ -74,6 +74,9 @@ struct conf_sample {
 };
 void conf_put_sample(struct buf *out, const struct conf_sample *sample);
 void conf_put_manual(struct buf *out); // posthouse.yaml(5), in mdoc(7)
+// A line for each option that a running instance cannot change (`restart` in options.def) and that
+// differs.
+void conf_put_fixed(struct buf *out, const struct conf *old, const struct conf *new);
 // All values but the places and sources, for a role; and back. unpack is a door: it checks all
 // again, and what it accepts packs to the same bytes.
 void conf_pack(struct buf *out, const struct conf *conf);

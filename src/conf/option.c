@@ -89,3 +89,37 @@ const char *conf_protocol_name(enum conf_protocol protocol)
     must(word != NULL);
     return word;
 }
+
+static bool same_value(const struct conf_option *option, const struct conf *a, const struct conf *b)
+{
+    const void *left = (const char *)a + option->offset, *right = (const char *)b + option->offset;
+    switch (option->type) {
+    case CONF_NAME:
+    case CONF_PATH:
+    case CONF_TEXT:
+        return str_eq(*(const struct str *)left, *(const struct str *)right);
+    case CONF_SIZE:
+    case CONF_TIME:
+    case CONF_COUNT:
+        return *(const uint64_t *)left == *(const uint64_t *)right;
+    case CONF_FLAG:
+        return *(const bool *)left == *(const bool *)right;
+    case CONF_CHOICE:
+        return *(const unsigned *)left == *(const unsigned *)right;
+    case CONF_ADDRESS:
+        break;
+    }
+    must(option->type != CONF_ADDRESS); // a field of records, no option
+    return true;
+}
+
+void conf_put_fixed(struct buf *out, const struct conf *old, const struct conf *new)
+{
+    for (int i = 0; i < CONF_OPTIONS; i++) {
+        const struct conf_option *option = option_at((enum conf_option_number)i);
+        const char *group = option_group_name(option->group);
+        if (!option->live && !same_value(option, old, new))
+            buf_putf(out, "%s%s%s has changed: that needs a stop and a new start\n", group,
+                     group[0] ? "." : "", option->name);
+    }
+}

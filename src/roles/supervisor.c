@@ -188,24 +188,6 @@ static bool take_lock(struct supervisor *s, struct err *err)
 
 // ---- reload
 
-// What a running instance cannot change says so, and stays.
-static void warn_of_fixed(const struct conf *old, const struct conf *new, struct buf *complaints)
-{
-    const struct {
-        const char *name;
-        bool same;
-    } fixed[] = {
-        {"spool_dir", str_eq(old->spool_dir, new->spool_dir)},
-        {"state_dir", str_eq(old->state_dir, new->state_dir)},
-        {"mail_dir", str_eq(old->mail_dir, new->mail_dir)},
-        {"run_as", str_eq(old->run_as, new->run_as)},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(fixed); i++)
-        if (!fixed[i].same)
-            buf_putf(complaints, "%s has changed: that needs a stop and a new start\n",
-                     fixed[i].name);
-}
-
 bool supervisor_reload(struct supervisor *s, struct buf *complaints)
 {
     const struct conf *old = s->conf;
@@ -215,7 +197,7 @@ bool supervisor_reload(struct supervisor *s, struct buf *complaints)
     }
     if (!load(s, complaints))
         return false;
-    warn_of_fixed(old, s->conf, complaints);
+    conf_put_fixed(complaints, old, s->conf);
     if (complaints->len || !open_listeners(s, s->conf, complaints)) {
         s->conf = old;
         s->conf_turn ^= 1;

@@ -175,6 +175,28 @@ static void too_large_or_no_room(void **state)
     finish(&p);
 }
 
+// A reload takes in what is live, and names what is not.
+static void what_a_reload_cannot_change(void **state)
+{
+    (void)state;
+    struct conf_listen listen[2], others[2];
+    struct conf old = good(listen), new = good(others);
+    struct buf said;
+    buf_init(&said, 4096);
+    new.hostname = STR("other.example");
+    new.limits.max_message = 99999;
+    new.bare_newline = CONF_BARE_CONVERT;
+    conf_put_fixed(&said, &old, &new);
+    assert_int_equal(said.len, 0);
+    new.mailbox = STR("%u");
+    new.limits.arena *= 2;
+    conf_put_fixed(&said, &old, &new);
+    assert_true(str_eq(buf_str(&said),
+                       STR("mailbox has changed: that needs a stop and a new start\n"
+                           "limits.arena has changed: that needs a stop and a new start\n")));
+    buf_finish(&said);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -182,6 +204,7 @@ int main(void)
         cmocka_unit_test(cut_short),
         cmocka_unit_test(every_value_is_checked),
         cmocka_unit_test(too_large_or_no_room),
+        cmocka_unit_test(what_a_reload_cannot_change),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
