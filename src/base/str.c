@@ -137,6 +137,16 @@ bool str_to_u64(struct str s, uint64_t *value)
     return true;
 }
 
+uint64_t str_take_le(struct str *s, size_t n)
+{
+    uint64_t v = 0;
+    must(n <= 8 && n <= s->len);
+    for (size_t i = n; i > 0; i--)
+        v = v << 8 | (unsigned char)s->ptr[i - 1];
+    *s = str_skip(*s, n);
+    return v;
+}
+
 bool str_is_ascii(struct str s)
 {
     for (size_t i = 0; i < s.len; i++)

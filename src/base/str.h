@@ -49,6 +49,10 @@ bool str_cut(struct str *s, char sep, struct str *head);
 // Decimal digits only, whole string, no sign, no overflow.
 MUST_USE bool str_to_u64(struct str s, uint64_t *value);
 
+// Takes an integer of n bytes (at most 8), little-endian, off the front. The caller has seen that
+// they are there.
+uint64_t str_take_le(struct str *s, size_t n);
+
 // True when every byte is below 128.
 bool str_is_ascii(struct str s);
 // True when s is well-formed UTF-8 (no surrogates, no over-long forms).

@@ -113,15 +113,6 @@ static void set_aside(struct recovery *r, const struct segment *seg, uint64_t fr
 
 // ---- records
 
-static uint64_t take_le(struct str *in, size_t n)
-{
-    uint64_t v = 0;
-    for (size_t i = n; i > 0; i--)
-        v = v << 8 | (unsigned char)in->ptr[i - 1];
-    *in = str_skip(*in, n);
-    return v;
-}
-
 static struct mail_id take_id(struct str *in)
 {
     struct mail_id id;
@@ -141,12 +132,12 @@ static bool recover_letter(struct recovery *r, const struct segment_frame *frame
     if (spool_find(s, &id)) // moved or submitted twice: the first stands, the states are the same
         return true;
     struct spool_letter head = {.id = id};
-    head.envelope_size = (uint32_t)take_le(&data, 4);
-    head.envelope_crc = (uint32_t)take_le(&data, 4);
-    head.body_size = take_le(&data, 8);
-    head.body_crc = (uint32_t)take_le(&data, 4);
-    head.scan_flags = (uint32_t)take_le(&data, 4);
-    uint32_t recipients = (uint32_t)take_le(&data, 4);
+    head.envelope_size = (uint32_t)str_take_le(&data, 4);
+    head.envelope_crc = (uint32_t)str_take_le(&data, 4);
+    head.body_size = str_take_le(&data, 8);
+    head.body_crc = (uint32_t)str_take_le(&data, 4);
+    head.scan_flags = (uint32_t)str_take_le(&data, 4);
+    uint32_t recipients = (uint32_t)str_take_le(&data, 4);
     head.large = (record->flags & RECORD_LARGE) != 0;
     uint64_t body_here = head.large ? 0 : head.body_size;
     if (head.envelope_size > data.len || body_here != data.len - head.envelope_size ||
@@ -179,10 +170,10 @@ static bool recover_state(struct recovery *r, const struct segment_record *recor
     if (data.len < STATE_FIXED)
         return false;
     struct mail_id id = take_id(&data);
-    uint32_t recipient = (uint32_t)take_le(&data, 4);
-    uint8_t state = (uint8_t)take_le(&data, 1);
-    uint16_t attempts = (uint16_t)take_le(&data, 2);
-    uint32_t next_s = (uint32_t)take_le(&data, 4);
+    uint32_t recipient = (uint32_t)str_take_le(&data, 4);
+    uint8_t state = (uint8_t)str_take_le(&data, 1);
+    uint16_t attempts = (uint16_t)str_take_le(&data, 2);
+    uint32_t next_s = (uint32_t)str_take_le(&data, 4);
     struct spool_letter *letter = spool_find(s, &id);
     if (!letter) // its segment was used again: it ended long ago
         return true;
@@ -211,7 +202,8 @@ static bool recover_abort(struct recovery *r, const struct segment_record *recor
     struct str data = record->data;
     if (data.len != ABORT_FIXED)
         return false;
-    uint64_t number = take_le(&data, 8), use = take_le(&data, 8), good_end = take_le(&data, 8);
+    uint64_t number = str_take_le(&data, 8), use = str_take_le(&data, 8),
+             good_end = str_take_le(&data, 8);
     LIST_EACH(&r->spool->segments, at, after)
     {
         struct segment *seg = CONTAINER_OF(at, struct segment, link);

@@ -64,15 +64,6 @@ void window_close(struct window *w)
     buf_finish(&w->manifest);
 }
 
-static uint64_t take_le(struct str *in, size_t n)
-{
-    uint64_t v = 0;
-    for (size_t i = n; i > 0; i--)
-        v = v << 8 | (unsigned char)in->ptr[i - 1];
-    *in = str_skip(*in, n);
-    return v;
-}
-
 static struct str take_text(struct str *in, size_t n)
 {
     struct str text = str_sub(*in, 0, n);
@@ -86,12 +77,12 @@ static bool parse_item(struct str *rest, uint64_t bodies, struct window_item *it
         return false;
     memcpy(item->id.bytes, rest->ptr, sizeof item->id.bytes);
     *rest = str_skip(*rest, sizeof item->id.bytes);
-    item->recipient = (uint32_t)take_le(rest, 4);
-    item->scan_flags = (uint32_t)take_le(rest, 4);
-    item->crc = (uint32_t)take_le(rest, 4);
-    item->offset = take_le(rest, 8);
-    item->size = take_le(rest, 8);
-    size_t mailbox = (size_t)take_le(rest, 2), header = (size_t)take_le(rest, 2);
+    item->recipient = (uint32_t)str_take_le(rest, 4);
+    item->scan_flags = (uint32_t)str_take_le(rest, 4);
+    item->crc = (uint32_t)str_take_le(rest, 4);
+    item->offset = str_take_le(rest, 8);
+    item->size = str_take_le(rest, 8);
+    size_t mailbox = (size_t)str_take_le(rest, 2), header = (size_t)str_take_le(rest, 2);
     if (mailbox + header > rest->len)
         return false;
     item->mailbox = take_text(rest, mailbox);

@@ -207,9 +207,20 @@ static void siphash(void **state)
     assert_true(str_hash(STR("a"), key) != str_hash(STR("a"), other));
 }
 
+static void little_endian_integers(void **state)
+{
+    (void)state;
+    struct str s = STR("\x01\xff\xfe\x04\x03\x02\x01rest");
+    assert_int_equal(str_take_le(&s, 1), 1);
+    assert_int_equal(str_take_le(&s, 2), 0xfeff);
+    assert_int_equal(str_take_le(&s, 4), 0x01020304);
+    assert_true(str_eq(s, STR("rest")));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(little_endian_integers),
         cmocka_unit_test(making_and_comparing),
         cmocka_unit_test(beginnings_and_ends),
         cmocka_unit_test(order),
