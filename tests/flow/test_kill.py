@@ -186,6 +186,7 @@ class Owner:
         self.process.kill()
         self.process.wait()
         self.process.stdin.close()
+        self.journal.close()
 
 
 class Storm:
@@ -366,10 +367,10 @@ class Kill(unittest.TestCase):
             self.assertGreater(count, 0)
 
     def test_storm(self):
-        self.storm(PLAIN, 223 if LONG else 6)
+        self.storm(PLAIN, 223 if LONG else 10)
 
     def test_storm_with_sanitizers(self):
-        self.storm(BUILD, 10 if LONG else 1)
+        self.storm(BUILD, 10 if LONG else 2)
 
 
 class LedgerBites(unittest.TestCase):
@@ -381,6 +382,7 @@ class LedgerBites(unittest.TestCase):
             sender = Sender(ledger, (instance.address, instance.smtp_port), 1)
             while len(ledger.acknowledged) < 12:
                 sender.work()
+            sender.close()
             instance.settle()
             self.assertEqual(ledger.count(instance, USERS), ([], [], []))
             user = max(READERS, key=lambda user: len(instance.names(user)))
