@@ -113,7 +113,6 @@ static bool run(struct call *call, struct err *err)
 // "no TEXT"; a text of several lines is made for people already (conf_put_problems).
 static int read_refusal(const struct command *c, struct str text)
 {
-    text = str_trim(text);
     if (str_index(text, '\n') == text.len)
         return command_fail(c, "%.*s", STR_ARG(text));
     int result = os_write_all(2, text);
@@ -128,7 +127,9 @@ static int read_answer(const struct command *c, struct str answer, struct buf *b
     if (str_index(answer, '\n') == answer.len)
         return command_fail(c, "the running instance broke off its answer");
     if (str_starts(answer, STR("no ")))
-        return read_refusal(c, str_skip(answer, 3));
+        return read_refusal(c, str_trim(str_skip(answer, 3)));
+    if (str_starts(answer, STR("later ")))
+        return command_later(c, "%.*s", STR_ARG(str_trim(str_skip(answer, 6))));
     if (!str_cut(&answer, '\n', &first) || !str_eq(first, STR("ok")))
         return command_fail(c, "the running instance gave an answer that means nothing here");
     buf_put(body, answer);

@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "os/clock.h"
 
+#include <errno.h>
+
 #include "os/fault.h"
 
 // The seam can delay and kill here, not fail: a clock that is there does not fail.
@@ -27,6 +29,13 @@ uint64_t os_monotonic_us(void)
 uint64_t os_monotonic_ms(void)
 {
     return os_monotonic_us() / 1000;
+}
+
+void os_sleep_ms(uint64_t ms)
+{
+    struct timespec left = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+    while (nanosleep(&left, &left) < 0 && errno == EINTR)
+        continue;
 }
 
 uint64_t os_wall_ms(void)

@@ -8,6 +8,7 @@
 // Milliseconds since an arbitrary start; never goes back.
 uint64_t os_monotonic_ms(void);
 uint64_t os_monotonic_us(void);
+void os_sleep_ms(uint64_t ms); // where there is no loop yet
 // Milliseconds since 1970-01-01 UTC.
 uint64_t os_wall_ms(void);
 // The local zone's offset from UTC at that time, in minutes east. Read once per process from

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "os/clock.h"
 #include "os/seam.h"
 
 // tests/fault.py has these numbers too.
@@ -81,13 +82,6 @@ void fault_start(const char *role)
     seam.pid = (uint32_t)getpid();
 }
 
-static void sleep_ms(uint64_t ms)
-{
-    struct timespec left = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
-    while (nanosleep(&left, &left) < 0 && errno == EINTR)
-        continue;
-}
-
 static bool rule_matches(const struct fault_rule *rule, enum fault_call call, const char *path)
 {
     if (rule->call != FAULT_ANY && rule->call != (uint32_t)call)
@@ -104,7 +98,7 @@ static void obey(struct fault_rule *rule, struct fault_verdict *verdict)
         return;
     atomic_fetch_add(&rule->acted, 1);
     if (rule->delay_ms)
-        sleep_ms(rule->delay_ms);
+        os_sleep_ms(rule->delay_ms);
     if (rule->kill) {
         raise(SIGKILL);
         __builtin_trap(); // where the jail forbids even that

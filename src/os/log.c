@@ -23,6 +23,7 @@ static struct {
     int events;
     enum log_level level;
     bool failing; // the last write of events failed: told once
+    bool half;    // the file ends within a line, whose rest is the first line of `gathered`
     struct buf gathered;
     struct turn_hook flush;
     uint64_t second; // of `stamp`
@@ -143,17 +144,27 @@ static void put_event(struct buf *out, const struct log_event *event, size_t lon
     buf_put_byte(out, '\n');
 }
 
-// Recorded in no trace: what a crash leaves of the log is no promise of the spool's.
-static int write_events(struct str bytes)
+// What is written leaves `gathered`, also before an error. Recorded in no trace: what a crash
+// leaves of the log is no promise of the spool's.
+static int write_events(void)
 {
-    while (bytes.len) {
+    while (sink.gathered.len) {
+        struct str bytes = buf_str(&sink.gathered);
         size_t n;
         int64_t r = SEAM_MOVE(write, n, bytes.len, write(sink.events, bytes.ptr, n));
         if (r <= 0)
             return r < 0 ? (int)r : -EIO;
-        bytes = str_skip(bytes, (size_t)r);
+        sink.half = bytes.ptr[r - 1] != '\n';
+        buf_drop(&sink.gathered, (size_t)r);
     }
     return 0;
+}
+
+// Nothing can be taken out of the file again (a role may only append), so a line that was begun is
+// ended when there is room.
+static void lose_events(void)
+{
+    sink.gathered.len = sink.half ? str_index(buf_str(&sink.gathered), '\n') + 1 : 0;
 }
 
 void log_flush(void)
@@ -161,11 +172,11 @@ void log_flush(void)
     loop_cancel_hook(&sink.flush);
     if (!sink.gathered.len)
         return;
-    int r = sink.events >= 0 ? write_events(buf_str(&sink.gathered)) : 0;
+    int r = sink.events >= 0 ? write_events() : 0;
     if (r < 0 && !sink.failing)
         log_line(LOG_ERROR, "events are lost: writing the event log: %s", strerror(-r));
     sink.failing = r < 0;
-    buf_clear(&sink.gathered);
+    lose_events();
 }
 
 static void flush_at_turn_end(struct turn_hook *hook)
@@ -210,16 +221,17 @@ void log_start(const char *role, struct loop *loop, int events_fd)
     sink.role = str_of(role);
     sink.loop = loop;
     sink.events = events_fd;
-    sink.failing = false;
+    sink.failing = sink.half = false;
     sink.flush.run = flush_at_turn_end;
 }
 
 void log_set_events(int events_fd)
 {
     log_flush();
+    buf_clear(&sink.gathered);
     os_close(&sink.events);
     sink.events = events_fd;
-    sink.failing = false;
+    sink.failing = sink.half = false;
 }
 
 void log_set_level(enum log_level level)

@@ -1,6 +1,7 @@
 // The log: lines for people on standard error, and events for programs: one JSON object a line in
 // log/events.jsonl. The supervisor opens the file and hands each role a descriptor that can only
-// append; a role writes whole lines, gathered over one loop turn.
+// append; a role writes whole lines, gathered over one loop turn. Where the disk is full, events
+// are missing, never parts of one.
 #ifndef OS_LOG_H
 #define OS_LOG_H
 
@@ -35,7 +36,7 @@ struct log_event {
     enum log_event_name name;
     struct str id;      // queue id
     struct str session; // session id
-    struct str peer;    // address of the other end
+    struct str peer;    // address of the other end, without its port
     struct str helo;
     struct str from; // reverse-path
     struct str to;   // recipient

@@ -19,6 +19,9 @@ struct os_exit {
 // The next child that ended; false when none has.
 bool os_reap(struct os_exit *ended);
 void os_kill(int pid, int signal);
+// Processes that were killed let go of sockets and locks only when the last of them has ended: who
+// takes their place waits so long for it, and looks again and again.
+enum { OS_REMAINS_MS = 2000, OS_REMAINS_LOOK_MS = 10 };
 
 // Signals as loop events: `got` is called with SIGTERM, SIGINT, SIGHUP, SIGCHLD and SIGUSR1.
 struct os_signals {

@@ -63,7 +63,7 @@ static void tell(const struct session *s, enum log_event_name name, const char *
 {
     struct buf peer;
     buf_init(&peer, PEER_MAX);
-    net_put_address(&peer, &s->peer);
+    net_put_ip(&peer, &s->peer);
     log_event(&(struct log_event){
         .name = name, .session = str_of(s->id), .peer = buf_str(&peer), .rule = str_of(rule)});
     buf_finish(&peer);
@@ -173,7 +173,7 @@ static void hand_over(struct session *s)
     struct buf peer;
     struct msg m = {.type = MSG_adopt};
     buf_init(&peer, PEER_MAX);
-    net_put_address(&peer, &s->peer);
+    net_put_ip(&peer, &s->peer);
     int client = pump_hand_over(&s->pump, &m.adopt.input);
     m.adopt.client = client;
     m.adopt.ticket = buf_str(&s->ticket);

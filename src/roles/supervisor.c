@@ -78,15 +78,20 @@ static void close_listening(struct listening *l)
     free(l);
 }
 
-// Opens what is wanted and not open yet. All that cannot be opened is told in one run.
-static bool open_listeners(struct supervisor *s, const struct conf *conf, struct buf *complaints)
+// Opens what is wanted and not open yet; waits until `by` for an address in use. All that cannot be
+// opened is told in one run.
+static bool open_listeners(struct supervisor *s, uint64_t by, struct buf *complaints)
 {
+    const struct conf *conf = s->conf;
     bool ok = true;
     for (size_t i = 0; i < conf->listen_count; i++) {
         const struct conf_listen *want = &conf->listen[i];
         if (find_listening(s, want))
             continue;
-        int fd = net_listen(&want->address, LISTEN_BACKLOG);
+        int fd;
+        while ((fd = net_listen(&want->address, LISTEN_BACKLOG)) == -EADDRINUSE &&
+               os_monotonic_ms() < by)
+            os_sleep_ms(OS_REMAINS_LOOK_MS);
         if (fd < 0) {
             buf_putf(complaints, "%.*s:%u: cannot listen on ", STR_ARG(want->place.file),
                      want->place.line);
@@ -142,6 +147,31 @@ static bool make_directory(struct str path, struct str user, struct err *err)
     return own(room, user, err);
 }
 
+// A line that was cut short when another life ended (killed, out of space) goes, before anyone adds
+// to it.
+static int mend_events(const char *path)
+{
+    char room[LIMIT_event_line];
+    struct stat st;
+    int fd = os_open(OS_HERE, path, O_RDWR, 0);
+    if (fd < 0)
+        return fd == -ENOENT ? 0 : fd;
+    int rc = os_fstat(fd, &st);
+    if (rc == 0) {
+        uint64_t size = (uint64_t)st.st_size;
+        uint64_t from = size > sizeof room ? size - sizeof room : 0;
+        ssize_t n = os_pread_all(fd, room, sizeof room, from);
+        struct str tail = str_from(room, n > 0 ? (size_t)n : 0);
+        size_t end = str_rindex(tail, '\n');
+        if (n < 0)
+            rc = (int)n;
+        else if (end + 1 < tail.len || end == tail.len)
+            rc = os_truncate(fd, from + (end < tail.len ? end + 1 : 0));
+    }
+    os_close(&fd);
+    return rc;
+}
+
 static bool open_events(struct supervisor *s, struct err *err)
 {
     struct buf path;
@@ -149,6 +179,9 @@ static bool open_events(struct supervisor *s, struct err *err)
     buf_putf(&path, "%.*s/events.jsonl", STR_ARG(s->conf->log_dir));
     buf_put_byte(&path, '\0');
     must(buf_ok(&path));
+    int rc = s->events < 0 ? mend_events(path.ptr) : 0;
+    if (rc < 0)
+        log_line(LOG_WARNING, "%s: %s", path.ptr, strerror(-rc));
     int fd = os_open(OS_HERE, path.ptr, O_WRONLY | O_CREAT | O_APPEND, 0640);
     bool ok = fd >= 0 || err_system(err, fd, "%s", path.ptr);
     buf_finish(&path);
@@ -188,33 +221,42 @@ static bool take_lock(struct supervisor *s, struct err *err)
 
 // ---- reload
 
-bool supervisor_reload(struct supervisor *s, struct buf *complaints)
+enum control_answer supervisor_reload(struct supervisor *s, struct buf *complaints)
 {
     const struct conf *old = s->conf;
     if (s->stopping || !s->was_ready) {
         buf_put(complaints, STR("not now: starting or stopping\n"));
-        return false;
+        return CONTROL_LATER;
     }
     if (!load(s, complaints))
-        return false;
+        return CONTROL_NO;
     conf_put_fixed(complaints, old, s->conf);
-    if (complaints->len || !open_listeners(s, s->conf, complaints)) {
+    if (complaints->len || !open_listeners(s, 0, complaints)) {
         s->conf = old;
         s->conf_turn ^= 1;
         close_unwanted(s);
-        return false;
+        return CONTROL_NO;
     }
     close_unwanted(s);
     children_renew(s);
-    log_line(LOG_INFO, "the new configuration is taken in");
-    return true;
+    return CONTROL_OK;
+}
+
+void supervisor_renewed(struct supervisor *s)
+{
+    struct str stale = buf_str(&s->stale);
+    if (stale.len)
+        log_line(LOG_ERROR, "a part of the old generation goes on:\n%.*s", STR_ARG(stale));
+    else
+        log_line(LOG_INFO, "the new configuration is taken in");
+    control_renewed(s, stale.len ? CONTROL_NO : CONTROL_OK, stale);
 }
 
 static void reload_by_signal(struct supervisor *s)
 {
     struct buf complaints;
     buf_init(&complaints, LIMIT_control_reply);
-    if (!supervisor_reload(s, &complaints))
+    if (supervisor_reload(s, &complaints) != CONTROL_OK)
         log_line(LOG_ERROR, "keeping the old configuration:\n%.*s", STR_ARG(buf_str(&complaints)));
     buf_finish(&complaints);
 }
@@ -250,6 +292,7 @@ void supervisor_stop(struct supervisor *s, bool failed)
     if (s->stopping)
         return;
     s->stopping = true;
+    control_renewed(s, CONTROL_LATER, STR("it stops"));
     while (!list_empty(&s->listeners)) // nobody new comes in
         close_listening(CONTAINER_OF(s->listeners.next, struct listening, link));
     s->stop_by = loop_now(s->loop) + s->conf->limits.drain;
@@ -318,7 +361,8 @@ static bool begin(struct supervisor *s, struct err *err)
 {
     struct buf complaints;
     buf_init(&complaints, LIMIT_control_reply);
-    bool ok = load(s, &complaints) && open_listeners(s, s->conf, &complaints);
+    bool ok =
+        load(s, &complaints) && open_listeners(s, os_monotonic_ms() + OS_REMAINS_MS, &complaints);
     if (!ok) {
         int rc = os_write_all(2, buf_str(&complaints));
         (void)rc;
@@ -348,6 +392,7 @@ static void finish(struct supervisor *s)
     os_close(&s->events);
     os_close(&s->state_lock);
     buf_finish(&s->libexec);
+    buf_finish(&s->stale);
     arena_finish(&s->conf_arenas[0]);
     arena_finish(&s->conf_arenas[1]);
     log_flush();
@@ -378,6 +423,7 @@ int main(int argc, char **argv)
     list_init(&s->partings);
     list_init(&s->clients);
     buf_init(&s->libexec, PATH_ROOM);
+    buf_init(&s->stale, LIMIT_control_reply);
     s->events = s->state_lock = s->control.fd = -1;
     s->next_instance = 1;
     s->signals.got = got_signal;

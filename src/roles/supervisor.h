@@ -11,6 +11,8 @@
 #include "os/loop.h"
 #include "os/process.h"
 
+enum control_answer { CONTROL_OK, CONTROL_NO, CONTROL_LATER };
+
 enum child_state {
     CHILD_STARTING,
     CHILD_READY,
@@ -68,6 +70,8 @@ struct supervisor {
     struct link posts, children, listeners, partings;
     uint32_t next_instance;
     bool was_ready, stopping, failed;
+    bool renewing;    // a new generation of roles is being started
+    struct buf stale; // meanwhile: which of them could not, a line each
     unsigned stop_phase;
     uint64_t stop_by; // monotonic ms: the phase ends then at the latest
     struct timer stop_timer;
@@ -80,7 +84,8 @@ struct supervisor {
 void children_want(struct supervisor *s, enum ipc_role role, unsigned count);
 void children_reap(struct supervisor *s);
 bool children_all_ready(const struct supervisor *s);
-// After a reload: each post gets a new child, the queue the new options.
+// After a reload: each post gets a new child, the queue the new options. When each new child has
+// taken over or failed, supervisor_renewed is called; perhaps before this returns.
 void children_renew(struct supervisor *s);
 void children_events_file(struct supervisor *s);
 // True when no child of these roles is left to wait for.
@@ -94,10 +99,13 @@ const char *child_state_name(enum child_state state);
 // supervisor.c
 void supervisor_ready(struct supervisor *s); // all posts are filled for the first time
 void supervisor_stop(struct supervisor *s, bool failed);
-// True, or the complaints in *complaints.
-MUST_USE bool supervisor_reload(struct supervisor *s, struct buf *complaints);
+// OK: it has begun, and supervisor_renewed will follow. Else why not, in *complaints.
+MUST_USE enum control_answer supervisor_reload(struct supervisor *s, struct buf *complaints);
+void supervisor_renewed(struct supervisor *s);
 
 // supervisor_control.c
+// Answers all who wait for the end of a reload.
+void control_renewed(struct supervisor *s, enum control_answer answer, struct str text);
 MUST_USE bool control_open(struct supervisor *s, struct err *err);
 void control_close(struct supervisor *s);
 

@@ -15,8 +15,8 @@ enum {
     SIGNAL_KILL = 9,
     AGAIN_FIRST_MS = 20,
     AGAIN_MOST_MS = 1000,
-    QUICK_MS = 10000, // a life shorter than this was a quick death
-    START_TRIES = 3,  // before the first "ready"
+    QUICK_MS = 1000, // a life shorter than this was a quick death
+    START_TRIES = 3, // before the first "ready"
     ROLE_PATH_MAX = 4096,
     JOIN_AGAIN_MS = 100,
 };
@@ -344,6 +344,20 @@ bool children_all_ready(const struct supervisor *s)
     return true;
 }
 
+// Each new child has taken over, or it failed: then it was told in `stale`.
+static void check_renewed(struct supervisor *s)
+{
+    LIST_EACH(&s->posts, at, after)
+    {
+        if (CONTAINER_OF(at, struct post, link)->next)
+            return;
+    }
+    if (!s->renewing)
+        return;
+    s->renewing = false;
+    supervisor_renewed(s);
+}
+
 static void on_ready(struct ipc_channel *channel, struct msg *m, void *owner)
 {
     struct child *c = ipc_context(channel);
@@ -364,8 +378,10 @@ static void on_ready(struct ipc_channel *channel, struct msg *m, void *owner)
         if (other != c && works && other->channel && ipc_linked(c->role, other->role))
             link_two(c, other);
     }
-    if (c->post && c->post->next == c)
+    if (c->post && c->post->next == c) {
         take_over(c->post);
+        check_renewed(s);
+    }
     log_event(&(struct log_event){.name = EVENT_started, .text = str_of(ipc_role_name(c->role))});
     if (s->was_ready) {
         send_listeners(s, c);
@@ -405,15 +421,20 @@ static const struct ipc_handlers handlers = {
 
 // ---- the end of one
 
+static void put_death(struct buf *out, const struct child *c, const struct os_exit *ended)
+{
+    buf_putf(out, "%s (pid %d) ", ipc_role_name(c->role), c->pid);
+    if (ended->signal)
+        buf_putf(out, "was ended by signal %d", ended->signal);
+    else
+        buf_putf(out, "ended with status %d", ended->code);
+}
+
 static void log_death(const struct child *c, const struct os_exit *ended)
 {
     struct buf text;
     buf_init(&text, 256);
-    buf_putf(&text, "%s (pid %d) ", ipc_role_name(c->role), c->pid);
-    if (ended->signal)
-        buf_putf(&text, "was ended by signal %d", ended->signal);
-    else
-        buf_putf(&text, "ended with status %d", ended->code);
+    put_death(&text, c, ended);
     log_line(LOG_ERROR, "%.*s", STR_ARG(buf_str(&text)));
     log_event(&(struct log_event){.name = EVENT_died, .text = buf_str(&text)});
     buf_finish(&text);
@@ -425,13 +446,19 @@ static void child_ended(struct child *c, const struct os_exit *ended)
     struct post *post = c->post;
     bool expected = s->stopping || !post || c->state >= CHILD_DRAINING;
     bool current = post && post->child == c;
+    bool never_ready = c->state == CHILD_STARTING;
     if (!expected)
         log_death(c, ended);
+    if (post && post->next == c) {
+        put_death(&s->stale, c, ended);
+        buf_put(&s->stale, STR(": the old one goes on\n"));
+    }
     free_child(c);
+    check_renewed(s);
     if (!post || s->stopping || !current)
         return;
     uint64_t lived = os_monotonic_ms() - post->started_ms;
-    post->quick_deaths = lived < QUICK_MS ? post->quick_deaths + 1 : 1;
+    post->quick_deaths = never_ready || lived < QUICK_MS ? post->quick_deaths + 1 : 1;
     post->restarts++;
     if (!s->was_ready && post->quick_deaths >= START_TRIES) {
         log_line(LOG_ERROR, "%s cannot start: giving up", ipc_role_name(post->role));
@@ -461,12 +488,14 @@ void children_reap(struct supervisor *s)
 void children_renew(struct supervisor *s)
 {
     struct err err;
+    s->renewing = true;
+    buf_clear(&s->stale);
     LIST_EACH(&s->posts, at, after)
     {
         struct post *post = CONTAINER_OF(at, struct post, link);
         if (post->role == IPC_QUEUE) { // one log has one owner: it takes the options by message
             if (post->child && post->child->channel && !send_setup(s, post->child, &err))
-                log_line(LOG_ERROR, "%s", err.text);
+                buf_putf(&s->stale, "%s\n", err.text);
             continue;
         }
         if (post->next) { // a reload during a reload: the newest counts
@@ -476,8 +505,9 @@ void children_renew(struct supervisor *s)
         }
         post->next = start(post, &err);
         if (!post->next)
-            log_line(LOG_ERROR, "%s: keeping the old one", err.text);
+            buf_putf(&s->stale, "%s: the old one goes on\n", err.text);
     }
+    check_renewed(s);
 }
 
 void children_events_file(struct supervisor *s)

@@ -1,7 +1,7 @@
 // The control socket, state/control: `posthouse stop`, `status`, `reload`, `queue ...`. A request
-// is one line, WHAT and an ARGUMENT behind the first space. The answer: "ok", or "no" and why, on
-// the first line; then the body until the end of the stream. Questions for a role are handed to it
-// together with the connection.
+// is one line, WHAT and an ARGUMENT behind the first space. The answer: "ok", or "no" or "later"
+// (it may go well another time) and why, on the first line; then the body until the end of the
+// stream. Questions for a role are handed to it together with the connection.
 #include "roles/supervisor.h"
 
 #include <errno.h>
@@ -13,19 +13,24 @@
 #include "os/net.h"
 #include "session/pump.h"
 
-enum { CLIENT_MS = 10000, PATH_ROOM = 4096 };
+enum { CLIENT_MS = 10000, RENEWAL_MS = 20000, PATH_ROOM = 4096 };
 
 struct client {
     struct link link;
     struct supervisor *supervisor;
     struct pump pump;
     struct buf out;
+    bool renewal; // it waits for the end of a reload
 };
 
-static void say(struct client *c, bool ok, struct str text)
+static void say(struct client *c, enum control_answer answer, struct str text)
 {
-    buf_put(&c->out, ok ? STR("ok\n") : STR("no "));
+    static const char *const words[] = {
+        [CONTROL_OK] = "ok\n", [CONTROL_NO] = "no ", [CONTROL_LATER] = "later "};
+    buf_put(&c->out, str_of(words[answer]));
     buf_put(&c->out, text);
+    if (answer != CONTROL_OK && !str_ends(text, STR("\n")))
+        buf_put_byte(&c->out, '\n'); // without it the answer would seem to be broken off
     pump_finish_output(&c->pump);
 }
 
@@ -66,14 +71,14 @@ static void answer_status(struct client *c, struct str argument)
         const struct child *child = CONTAINER_OF(at, struct child, link);
         put_child(&body, child, child->post);
     }
-    say(c, true, buf_str(&body));
+    say(c, CONTROL_OK, buf_str(&body));
     buf_finish(&body);
 }
 
 static void answer_stop(struct client *c, struct str argument)
 {
     (void)argument;
-    say(c, true, STR(""));
+    say(c, CONTROL_OK, STR(""));
     supervisor_stop(c->supervisor, false);
 }
 
@@ -82,9 +87,26 @@ static void answer_reload(struct client *c, struct str argument)
     struct buf complaints;
     (void)argument;
     buf_init(&complaints, LIMIT_control_reply);
-    bool ok = supervisor_reload(c->supervisor, &complaints);
-    say(c, ok, ok ? STR("") : buf_str(&complaints));
+    c->renewal = true;
+    pump_set_timeout(&c->pump, RENEWAL_MS);
+    enum control_answer answer = supervisor_reload(c->supervisor, &complaints);
+    if (answer != CONTROL_OK) {
+        c->renewal = false;
+        say(c, answer, buf_str(&complaints));
+    }
     buf_finish(&complaints);
+}
+
+void control_renewed(struct supervisor *s, enum control_answer answer, struct str text)
+{
+    LIST_EACH(&s->clients, at, after)
+    {
+        struct client *c = CONTAINER_OF(at, struct client, link);
+        if (!c->renewal)
+            continue;
+        c->renewal = false;
+        say(c, answer, text);
+    }
 }
 
 // The role answers on the client's own connection.
@@ -96,7 +118,7 @@ static void hand_to(struct client *c, enum ipc_role role, struct str what, struc
         struct buf text;
         buf_init(&text, 128);
         buf_putf(&text, "the %s is not running now", ipc_role_name(role));
-        say(c, false, buf_str(&text));
+        say(c, CONTROL_LATER, buf_str(&text));
         buf_finish(&text);
         return;
     }
@@ -122,7 +144,7 @@ static void answer_role(struct client *c, struct str argument)
     (void)str_cut(&argument, ' ', &what);
     enum ipc_role role = ipc_role_of(name);
     if (role == IPC_ANY || role == IPC_SUPERVISOR)
-        say(c, false, STR("there is no such role"));
+        say(c, CONTROL_NO, STR("there is no such role"));
     else
         hand_to(c, role, what, argument);
 }
@@ -145,7 +167,7 @@ static void answer(struct client *c, struct str line)
             return;
         }
     }
-    say(c, false, STR("there is no such question"));
+    say(c, CONTROL_NO, STR("there is no such question"));
 }
 
 // ---- connections
@@ -157,7 +179,7 @@ static size_t input(struct pump *pump, struct str bytes)
     if (end == bytes.len) {
         if (bytes.len < LIMIT_control_request)
             return 0;
-        say(c, false, STR("the question is too long"));
+        say(c, CONTROL_NO, STR("the question is too long"));
         return bytes.len;
     }
     answer(c, str_sub(bytes, 0, end));
@@ -167,7 +189,11 @@ static size_t input(struct pump *pump, struct str bytes)
 static void ended(struct pump *pump, enum pump_end end)
 {
     struct client *c = CONTAINER_OF(pump, struct client, pump);
-    (void)end;
+    if (end == PUMP_TIMED_OUT && c->renewal) {
+        c->renewal = false;
+        say(c, CONTROL_LATER, STR("the new roles are not ready yet"));
+        return;
+    }
     list_remove(&c->link);
     pump_close(pump);
     buf_finish(&c->out);

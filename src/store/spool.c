@@ -7,6 +7,7 @@
 #include "os/clock.h"
 #include "os/file.h"
 #include "os/log.h"
+#include "os/process.h"
 #include "os/random.h"
 #include "store/spool_private.h"
 
@@ -376,7 +377,10 @@ static bool take_lock(struct spool *s, struct err *err)
     s->lock = os_open(s->dir, "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
     if (s->lock < 0)
         return err_system(err, s->lock, "spool/lock");
-    int rc = os_lock(s->lock);
+    int rc;
+    uint64_t by = os_monotonic_ms() + OS_REMAINS_MS;
+    while ((rc = os_lock(s->lock)) == -EWOULDBLOCK && os_monotonic_ms() < by)
+        os_sleep_ms(OS_REMAINS_LOOK_MS);
     if (rc == -EWOULDBLOCK)
         return err_set(err, ERR_TRY_LATER, STATUS(4, 3, 0),
                        "spool/lock is held: another queue works on this spool");

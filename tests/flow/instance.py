@@ -149,7 +149,9 @@ class Instance:
 
     def start(self):
         self.launch()
+        self.wait_ready()
 
+    def wait_ready(self):
         def ready():
             if "posthouse: ready\n" in self.said():
                 return True

@@ -4,8 +4,8 @@ below the instance fails: disks that are full, calls that return errors, files t
 import os
 import random
 
-from instance import Smtp, Trouble
-from test_kill import Ledger, compose, judge, stuff
+from instance import Smtp, Trouble, stuff
+from ledger import Ledger, compose, judge
 
 USERS = ("u0@example.test", "汉字@example.test")
 

@@ -1,14 +1,20 @@
 """The command: exit codes, help, configuration, and the life of an instance: reload, stop, restart."""
 
+import fcntl
 import json
 import os
 import re
 import signal
 import socket
 import subprocess
+import sys
+import time
 import unittest
 
-from instance import PLAIN, ROLES, ROOT, Instance, Loop, Smtp, free_port, stuff, wait_for
+from instance import PLAIN, ROLES, ROOT, TESTS, Instance, Loop, Smtp, free_port, stuff, wait_for
+
+sys.path.insert(0, TESTS)
+import fault  # noqa: E402 (beside this folder)
 
 ALICE = "alice@example.test"
 
@@ -282,6 +288,20 @@ class Life(unittest.TestCase):
             self.assertRegex(instance.said(), rf"{re.escape(instance.conf)}:\d+: cannot listen on "
                              rf"{re.escape(instance.address)}:{instance.smtp_port}: .*in use")
 
+    def test_a_start_right_after_a_kill(self):
+        """What processes of another life hold until the last of them has ended is waited for."""
+        with Instance(start=False) as instance, socket.socket() as other:
+            other.bind((instance.address, instance.smtp_port))
+            other.listen()
+            with open(os.path.join(instance.directory, "spool/lock"), "w") as lock:
+                instance.own(lock.name)
+                fcntl.lockf(lock, fcntl.LOCK_EX)
+                instance.launch()
+                time.sleep(0.3)
+                other.close()
+                time.sleep(0.3)
+            instance.wait_ready()
+
     def test_broken_directories(self):
         """What cannot be used is named, and nothing runs half."""
         with Instance(start=False) as instance:
@@ -399,6 +419,58 @@ class Reload(unittest.TestCase):
                 client.letter("a@example.org", [ALICE], b"Subject: moved\r\n")
             wait_for(lambda: refused((instance.address, instance.smtp_port)), "the old port closed")
             instance.settle()
+
+    def pids(self, instance):
+        """Of the roles that are in charge: those that drain are left out."""
+        return {child["role"]: child["pid"] for child in instance.status()
+                if child["state"] == "ready"}
+
+    def test_the_answer_comes_when_all_is_renewed(self):
+        with Instance(PLAIN, users=(ALICE,)) as instance:
+            page = fault.Page.create(os.path.join(instance.top, "page"))
+            instance.stop()
+            instance.environment["POSTHOUSE_FAULT"] = page.path
+            instance.start()
+            for number in range(3):
+                before = self.pids(instance)
+                slow = page.rule("open", role="postman", count=1, delay_ms=300)
+                instance.set("hostname", f"mail{number}.example.test")
+                instance.run("reload")
+                self.assertEqual(page.acted(slow), 1)
+                after = self.pids(instance)
+                self.assertEqual({role for role in ROLES if before[role] == after[role]}, {"queue"})
+                self.assertTrue(self.banner(instance).startswith(f"mail{number}"))
+
+    def test_a_new_role_that_fails(self):
+        """It is named, the old one goes on, and another reload may go well."""
+        with Instance(PLAIN, users=(ALICE,), start=False) as instance:
+            page = fault.Page.create(os.path.join(instance.top, "page"))
+            instance.environment["POSTHOUSE_FAULT"] = page.path
+            instance.start()
+            before = self.pids(instance)
+            page.rule("open", role="postman", count=1, kill=True)
+            said = instance.run("reload", code=1)
+            self.assertRegex(said, r"postman \(pid \d+\) was ended by signal 9: the old one goes on")
+            after = self.pids(instance)
+            self.assertEqual({role for role in ROLES if before[role] == after[role]},
+                             {"queue", "postman"})
+            with instance.smtp() as client:
+                client.letter("a@example.org", [ALICE], b"Subject: old postman\r\n")
+            instance.settle()
+            instance.run("reload")
+            self.assertNotEqual(self.pids(instance)["postman"], before["postman"])
+
+    def test_try_again(self):
+        """75 where it may go well another time: while a role is away, and before all are there."""
+        with Instance(PLAIN, users=(ALICE,), start=False) as instance:
+            page = fault.Page.create(os.path.join(instance.top, "page"))
+            instance.environment["POSTHOUSE_FAULT"] = page.path
+            slow = page.rule("open", role="queue", count=1, delay_ms=3000)
+            instance.launch()
+            wait_for(lambda: page.acted(slow), "a slow start of the queue")
+            self.assertIn("starting", instance.run("reload", code=75))
+            self.assertIn("queue", instance.run("queue", "count", code=75))
+            instance.wait_ready()
 
     def test_reloads_without_a_pause(self):
         """Ten at once end in the last one, with one of each role."""

@@ -136,6 +136,36 @@ class Faults(unittest.TestCase):
                 for letter in letters:
                     self.assertTrue(letter.endswith(b"Subject: short\n\n" + b"x" * 900 + b"\n"))
 
+    def test_events_on_a_full_disk(self):
+        """A line of the event log that the disk took a part of is ended when there is room again;
+        what comes while it is full is missing. No line is anything but an event."""
+        with Faulty() as instance:
+            before = len(instance.events("login_failed"))
+
+            def fail_to_log_in():
+                with self.assertRaises(Trouble):
+                    instance.pop3(ALICE, "wrong")
+
+            instance.page.rule("write", role="login", count=1, limit=50)
+            full = instance.page.rule("write", role="login", first=2, count=2, error="ENOSPC")
+            for _ in range(2):
+                fail_to_log_in()
+            wait_for(lambda: instance.page.acted(full) == 2, "the disk to be full")
+            fail_to_log_in()
+            wait_for(lambda: len(instance.events("login_failed")) == before + 2, "two events of three")
+
+    def test_events_of_a_life_that_was_cut_off(self):
+        """The part of a line that it left at the end goes at the next start, however long it is."""
+        with Faulty() as instance:
+            path = os.path.join(instance.directory, "log/events.jsonl")
+            for whole in (True, False):
+                instance.stop()
+                count = len(instance.events())
+                with open(path, "a" if whole else "w", encoding="utf-8") as log:
+                    log.write('{"time":"2026')
+                instance.start()
+                self.assertGreater(len(instance.events()), count if whole else 0)
+
     def test_no_descriptors(self):
         """EMFILE at accept: who comes waits, and is served when there is room."""
         for role, port in (("receiver", "smtp"), ("porter", "pop3")):

@@ -18,8 +18,8 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import fault  # noqa: E402
 from instance import LONG, PATIENCE, PLAIN, Instance, Trouble, wait_for
+from ledger import judge
 from post import USERS, Post, seed
-from test_kill import judge
 
 BLOCK = 4096
 FRAME = struct.Struct("<II16sQII")  # crc, magic, epoch, number, octets, records: src/store/segment.c

@@ -266,8 +266,11 @@ class Control(Instance):
         self.assertEqual(self.on("queue", "count"), (0, "1234567\n", ""))
 
     def test_refusals(self):
-        self.answer(b"no the queue is not running now\n")
-        self.assertEqual(self.on("queue", "count"), (1, "", "posthouse: the queue is not running now\n"))
+        self.answer(b"later the queue is not running now\n")
+        self.assertEqual(self.on("queue", "count"),
+                         (75, "", "posthouse: the queue is not running now\n"))
+        self.answer(b"no such thing\n")
+        self.assertEqual(self.on("queue", "count"), (1, "", "posthouse: such thing\n"))
         self.answer(b"no x.yaml:1:1: unknown key\n    x\n    ^\n")
         self.assertEqual(self.on("reload"), (1, "", "x.yaml:1:1: unknown key\n    x\n    ^\n"))
 
