@@ -2,8 +2,9 @@
 // order is answered by the table, so that no handler needs to ask where it stands.
 //
 //     START --EHLO--> READY --MAIL--> MAIL --RCPT--> RCPT (or ALL_REFUSED) --DATA--> DATA
-//                       ^                                                              |
-//                       +---- end of data, RSET, EHLO ---------------------------------+
+//                       ^                              |                               |
+//                       |                              +--BDAT--> CHUNKS               |
+//                       +---- end of data, RSET, EHLO --------------+------------------+
 //     QUIT, 421: CLOSED from everywhere
 //
 // A handler either does its work and writes the reply, or asks the caller by an event; then
@@ -13,7 +14,7 @@
 
 #include "base/limits.h"
 
-// Room that one command's replies may take: EHLO's seven lines, or a refusal and a 421.
+// Room that one command's replies may take: EHLO's ten lines, or a refusal and a 421.
 enum { REPLY_ROOM = 2048 };
 
 enum { CLOSING = 421 };
@@ -128,7 +129,7 @@ void smtp_server_abort(struct smtp_server *s, enum smtp_reply reply)
 bool smtp_server_idle(const struct smtp_server *s)
 {
     return (s->state & (START | READY)) && s->asked == SMTP_MORE && s->pending == SMTP_MORE &&
-           smtp_line_empty(&s->line);
+           !s->in_chunk && smtp_line_empty(&s->line);
 }
 
 // ---- EHLO, HELO
@@ -171,14 +172,18 @@ static void command_ehlo(struct smtp_server *s, struct str args, struct smtp_eve
     if (!take_host(s, args, event))
         return;
     s->esmtp = true;
-    char size[32];
+    char size[32], limits[32];
     snprintf(size, sizeof size, "SIZE %llu", (unsigned long long)s->config->max_message);
+    snprintf(limits, sizeof limits, "LIMITS RCPTMAX=%u", s->config->max_recipients);
     smtp_reply_put_more(&s->out, SMTP_REPLY_hello, s->config->hostname);
     smtp_reply_put_more(&s->out, SMTP_REPLY_hello, STR("PIPELINING"));
     smtp_reply_put_more(&s->out, SMTP_REPLY_hello, str_of(size));
     smtp_reply_put_more(&s->out, SMTP_REPLY_hello, STR("8BITMIME"));
     smtp_reply_put_more(&s->out, SMTP_REPLY_hello, STR("SMTPUTF8"));
-    smtp_put_reply(s, SMTP_REPLY_hello, STR("ENHANCEDSTATUSCODES"));
+    smtp_reply_put_more(&s->out, SMTP_REPLY_hello, STR("ENHANCEDSTATUSCODES"));
+    smtp_reply_put_more(&s->out, SMTP_REPLY_hello, STR("CHUNKING"));
+    smtp_reply_put_more(&s->out, SMTP_REPLY_hello, str_of(limits)); // RFC 9422
+    smtp_put_reply(s, SMTP_REPLY_hello, STR("HELP"));
 }
 
 // ---- the others
@@ -216,6 +221,24 @@ static void command_quit(struct smtp_server *s, struct str args, struct smtp_eve
     close_session(s, SMTP_REPLY_bye);
 }
 
+// Who is here is told to nobody: a list of guesses would become a list of users (RFC 5321
+// section 7.3).
+static void command_vrfy(struct smtp_server *s, struct str args, struct smtp_event *event)
+{
+    if (args.len == 0)
+        smtp_refuse(s, event, SMTP_REPLY_bad_argument, STR("VRFY user"));
+    else
+        smtp_put_reply(s, SMTP_REPLY_cannot_verify, STR(""));
+}
+
+static void command_of_old(struct smtp_server *s, struct str args, struct smtp_event *event)
+{
+    (void)args;
+    smtp_refuse(s, event, SMTP_REPLY_not_implemented, STR(""));
+}
+
+static void command_help(struct smtp_server *s, struct str args, struct smtp_event *event);
+
 // ---- the table
 
 enum flags {
@@ -232,22 +255,42 @@ struct command {
     unsigned flags;
     void (*run)(struct smtp_server *s, struct str args, struct smtp_event *event);
     struct str otherwise; // said in a wrong state after the greeting
+    struct str help;      // what HELP says of it; empty: nothing, it is not for use
 };
 
 // clang-format off
 static const struct command commands[] = {
-    // verb          states              flags        function                             RFC 5321
-    {WORD("EHLO"), ANY,                0,           command_ehlo, WORD("")},            // 4.1.1.1
-    {WORD("HELO"), ANY,                0,           command_helo, WORD("")},            // 4.1.1.1
-    {WORD("MAIL"), READY,              0,           smtp_command_mail,                       // 4.1.1.2
-     WORD("A transaction is open; send RSET to drop it")},
-    {WORD("RCPT"), MAIL | ALL_REFUSED | RCPT, 0,    smtp_command_rcpt,                       // 4.1.1.3
-     WORD("Send MAIL first")},
-    {WORD("DATA"), ALL_REFUSED | RCPT, BARE | LAST, command_data,                       // 4.1.1.4
-     WORD("Send MAIL and RCPT first")},
-    {WORD("RSET"), ANY,                BARE,        command_rset, WORD("")},            // 4.1.1.5
-    {WORD("NOOP"), ANY,                0,           command_noop, WORD("")},            // 4.1.1.9
-    {WORD("QUIT"), ANY,                BARE,        command_quit, WORD("")},            // 4.1.1.10
+    // verb        states                     flags        function           // RFC 5321
+    {WORD("EHLO"), ANY,                       0,           command_ehlo,      // 4.1.1.1
+     WORD(""), WORD("EHLO host: greets, and asks what is offered here")},
+    {WORD("HELO"), ANY,                       0,           command_helo,      // 4.1.1.1
+     WORD(""), WORD("HELO host: greets")},
+    {WORD("MAIL"), READY,                     0,           smtp_command_mail, // 4.1.1.2
+     WORD("A transaction is open; send RSET to drop it"),
+     WORD("MAIL FROM:<address> [SIZE=octets] [BODY=7BIT|8BITMIME] [SMTPUTF8]: begins a letter")},
+    {WORD("RCPT"), MAIL | ALL_REFUSED | RCPT, 0,           smtp_command_rcpt, // 4.1.1.3
+     WORD("Send MAIL first"), WORD("RCPT TO:<address>: adds a recipient")},
+    {WORD("DATA"), ALL_REFUSED | RCPT,        BARE | LAST, command_data,      // 4.1.1.4
+     WORD("Send MAIL and RCPT first"),
+     WORD("DATA: after the 354 comes the letter; a line with only a dot ends it")},
+    {WORD("BDAT"), ANY,                       0,           smtp_command_bdat, // RFC 3030
+     WORD(""), WORD("BDAT octets [LAST]: so many octets of the letter follow at once")},
+    {WORD("RSET"), ANY,                       BARE,        command_rset,      // 4.1.1.5
+     WORD(""), WORD("RSET: drops the letter that was begun")},
+    {WORD("VRFY"), ANY,                       0,           command_vrfy,      // 4.1.1.6
+     WORD(""), WORD("VRFY user: neither yes nor no; RCPT tells")},
+    {WORD("EXPN"), ANY,                       0,           command_of_old, WORD(""), WORD("")},
+    {WORD("HELP"), ANY,                       0,           command_help,      // 4.1.1.8
+     WORD(""), WORD("HELP [command]: this")},
+    {WORD("NOOP"), ANY,                       0,           command_noop,      // 4.1.1.9
+     WORD(""), WORD("NOOP: nothing but a reply")},
+    {WORD("QUIT"), ANY,                       BARE,        command_quit,      // 4.1.1.10
+     WORD(""), WORD("QUIT: ends the session")},
+    // Of RFC 821; RFC 5321 appendix F.
+    {WORD("SEND"), ANY,                       0,           command_of_old, WORD(""), WORD("")},
+    {WORD("SOML"), ANY,                       0,           command_of_old, WORD(""), WORD("")},
+    {WORD("SAML"), ANY,                       0,           command_of_old, WORD(""), WORD("")},
+    {WORD("TURN"), ANY,                       0,           command_of_old, WORD(""), WORD("")},
 };
 // clang-format on
 
@@ -257,6 +300,38 @@ static const struct command *find_command(struct str verb)
         if (str_eq_nocase(commands[i].verb, verb))
             return &commands[i];
     return NULL;
+}
+
+static void command_help(struct smtp_server *s, struct str args, struct smtp_event *event)
+{
+    const struct command *topic = find_command(args);
+    struct buf verbs;
+    if (args.len > 0) {
+        if (topic && topic->help.len > 0)
+            smtp_put_reply(s, SMTP_REPLY_help_topic, topic->help);
+        else
+            smtp_refuse(s, event, SMTP_REPLY_unknown_topic, STR(""));
+        return;
+    }
+    buf_init(&verbs, LIMIT_reply_line);
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        if (commands[i].help.len == 0)
+            continue;
+        buf_put(&verbs, STR(" "));
+        buf_put(&verbs, commands[i].verb);
+    }
+    must(buf_ok(&verbs));
+    smtp_put_reply(s, SMTP_REPLY_help, buf_str(&verbs));
+    buf_finish(&verbs);
+}
+
+struct str smtp_out_of_order(const struct smtp_server *s, struct str otherwise)
+{
+    if (s->state == START)
+        return STR("Send EHLO first");
+    if (s->state == CHUNKS)
+        return STR("The letter comes by BDAT; send its LAST chunk, or RSET");
+    return otherwise;
 }
 
 // behind: octets of input that follow the line.
@@ -271,8 +346,7 @@ static void run_command(struct smtp_server *s, struct str line, size_t behind,
     else if ((command->flags & LAST) && behind > 0)
         close_session(s, SMTP_REPLY_early_talker);
     else if (!(command->states & s->state))
-        smtp_refuse(s, event, SMTP_REPLY_bad_sequence,
-                    s->state == START ? STR("Send EHLO first") : command->otherwise);
+        smtp_refuse(s, event, SMTP_REPLY_bad_sequence, smtp_out_of_order(s, command->otherwise));
     else if ((command->flags & BARE) && args.len > 0)
         smtp_refuse(s, event, SMTP_REPLY_bad_argument, STR("there are none for this command"));
     else
@@ -314,7 +388,20 @@ static void refuse_data(struct smtp_server *s, enum smtp_reply reply, struct smt
     *event = (struct smtp_event){.type = SMTP_REFUSED, .reply = reply};
 }
 
-static void end_data(struct smtp_server *s, struct smtp_event *event)
+void smtp_take_piece(struct smtp_server *s, struct str piece, struct smtp_event *event)
+{
+    if (s->data.bare_newline && s->config->refuse_bare_newline) {
+        refuse_data(s, SMTP_REPLY_bare_newline_data, event);
+    } else if (piece.len > s->config->max_message - s->data_size) {
+        refuse_data(s, SMTP_REPLY_too_large, event);
+    } else if (piece.len > 0) {
+        s->data_size += piece.len;
+        event->type = SMTP_BODY;
+        event->bytes = piece;
+    }
+}
+
+void smtp_end_message(struct smtp_server *s, struct smtp_event *event)
 {
     if (s->data_reply == SMTP_REPLY_go_ahead) {
         s->asked = event->type = SMTP_ASK_END;
@@ -333,19 +420,10 @@ static size_t feed_data(struct smtp_server *s, struct str input, struct smtp_eve
         struct str piece;
         bool end;
         used += smtp_data_feed(&s->data, str_skip(input, used), &piece, &end);
-        if (end) {
-            end_data(s, event);
-        } else if (s->data_reply != SMTP_REPLY_go_ahead) {
-            continue;
-        } else if (s->data.bare_newline && s->config->refuse_bare_newline) {
-            refuse_data(s, SMTP_REPLY_bare_newline_data, event);
-        } else if (piece.len > s->config->max_message - s->data_size) {
-            refuse_data(s, SMTP_REPLY_too_large, event);
-        } else if (piece.len > 0) {
-            s->data_size += piece.len;
-            event->type = SMTP_BODY;
-            event->bytes = piece;
-        }
+        if (end)
+            smtp_end_message(s, event);
+        else if (s->data_reply == SMTP_REPLY_go_ahead)
+            smtp_take_piece(s, piece, event);
     }
     return used;
 }
@@ -365,6 +443,8 @@ size_t smtp_server_feed(struct smtp_server *s, struct str input, struct smtp_eve
         } else if (s->asked != SMTP_MORE) {
             s->early |= used < input.len;
             event->type = SMTP_WAIT;
+        } else if (s->in_chunk && (used < input.len || s->chunk_left == 0)) {
+            used += smtp_feed_chunk(s, str_skip(input, used), event);
         } else if (used == input.len) {
             break;
         } else if (s->out.limit - s->out.len < REPLY_ROOM) {
@@ -399,24 +479,29 @@ static void complete_rcpt(struct smtp_server *s, bool accepted)
     s->candidate = NULL;
 }
 
-static void complete_data(struct smtp_server *s, bool accepted)
+static void complete_data(struct smtp_server *s, enum smtp_reply reply)
 {
-    if (!accepted)
+    bool accepted = smtp_reply_code(reply) < REFUSAL;
+    if (!accepted && !s->in_chunk)
         return;
-    s->state = DATA;
+    s->state = s->in_chunk ? CHUNKS : DATA;
     s->data_size = 0;
-    s->data_reply = SMTP_REPLY_go_ahead;
-    smtp_data_begin(&s->data);
+    s->data_reply = accepted ? SMTP_REPLY_go_ahead : reply;
+    if (s->in_chunk)
+        smtp_data_begin_counted(&s->data);
+    else
+        smtp_data_begin(&s->data);
 }
 
 void smtp_server_answer(struct smtp_server *s, enum smtp_reply reply, struct str detail)
 {
     enum smtp_event_type asked = s->asked;
     unsigned code = smtp_reply_code(reply);
+    bool bdat = asked == SMTP_ASK_DATA && s->in_chunk; // its reply waits for the end of the chunk
     must(asked != SMTP_MORE);
     if (asked == SMTP_ASK_MAIL)
         s->has_id = true;
-    if (asked == SMTP_ASK_DATA && s->early) {
+    if (asked == SMTP_ASK_DATA && !bdat && s->early) {
         close_session(s, SMTP_REPLY_early_talker);
         return;
     }
@@ -424,16 +509,17 @@ void smtp_server_answer(struct smtp_server *s, enum smtp_reply reply, struct str
         close_session(s, reply);
         return;
     }
-    smtp_put_reply(s, reply, detail);
+    if (!bdat)
+        smtp_put_reply(s, reply, detail);
     s->asked = SMTP_MORE;
     if (asked == SMTP_ASK_MAIL)
         complete_mail(s, code < REFUSAL);
     else if (asked == SMTP_ASK_RCPT)
         complete_rcpt(s, code < REFUSAL);
     else if (asked == SMTP_ASK_DATA)
-        complete_data(s, code < REFUSAL);
+        complete_data(s, reply);
     else
         smtp_reset(s);
-    if (asked != SMTP_ASK_END)
+    if (asked != SMTP_ASK_END && !bdat)
         count_error(s, reply);
 }
