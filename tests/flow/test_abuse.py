@@ -8,6 +8,7 @@ import unittest
 from instance import PLAIN, Instance, wait_for
 
 ALICE, BOB = "alice@example.test", "bob@example.test"
+TOO_LONG = "552 5.3.4 The header is too long, or has too many fields"
 HEADER_LIMIT = 256 * 1024  # LIMIT_header
 LONG = bool(os.environ.get("POSTHOUSE_LONG"))
 
@@ -34,23 +35,22 @@ class Abuse(unittest.TestCase):
         client.send(text + b"\r\n.\r\n")
         code, said = client.reply()
         client.letter("a@example.org", [BOB], b"Subject: after it\r\n\r\ntext\r\n")
-        return code, said[:5]
+        return f"{code} {said}".partition(" [")[0]
 
     def test_a_header_without_end(self):
         line = b"X-Padding: " + b"x" * 900 + b"\r\n"
         with self.instance.smtp() as client:
             self.assertEqual(self.refused_letter(client, line * (2 * HEADER_LIMIT // len(line))),
-                             (552, "5.3.4"))
+                             TOO_LONG)
             one_line = b"Subject: " + b"x" * HEADER_LIMIT + b"\r\n\r\ntext"
-            self.assertEqual(self.refused_letter(client, one_line), (552, "5.3.4"))
+            self.assertEqual(self.refused_letter(client, one_line), TOO_LONG)
         wait_for(lambda: any(event["rule"] == "header" for event in self.instance.events("refused")),
                  "its event")
 
     def test_a_thousand_fields_and_one_more(self):
         with self.instance.smtp() as client:
             client.letter("a@example.org", [BOB], b"A: b\r\n" * 1000 + b"\r\ntext\r\n")
-            self.assertEqual(self.refused_letter(client, b"A: b\r\n" * 1001 + b"\r\ntext"),
-                             (552, "5.3.4"))
+            self.assertEqual(self.refused_letter(client, b"A: b\r\n" * 1001 + b"\r\ntext"), TOO_LONG)
 
     def test_a_long_text_is_no_header(self):
         """A line of text has no limit, nor has a letter that never had a header."""
