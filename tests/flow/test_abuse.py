@@ -190,6 +190,19 @@ class Floods(unittest.TestCase):
             for client in clients:
                 client.close()
 
+    def test_clause_5_a_client_that_falls_silent(self):
+        """Between commands and in the middle of a letter, of which nothing is left."""
+        with Instance(settings={"smtp_idle": "1s"}) as instance:
+            with instance.smtp() as idle, instance.smtp() as sending:
+                sending.begin("a@example.org", [ALICE])
+                sending.send(b"Subject: half\r\n\r\nte")
+                for client in (idle, sending):
+                    code, text = client.reply()
+                    self.assertEqual((code, text[:5]), (421, "4.4.2"))
+                    self.assertTrue(client.closed())
+            instance.settle()
+            self.assertEqual(instance.letters(ALICE), [])
+
     @unittest.skipUnless(LONG, "only in make check-long")
     def test_ten_thousand_slow_senders(self):
         with Instance(build=PLAIN, settings={"max_sessions": 12000, "smtp_idle": "1h"}) as instance:

@@ -63,6 +63,12 @@ def scripts(engine):
     return [script for script in found if not script.in_memory_only()]
 
 
+# The codes of RFC 821 section 4.2.2 that a healthy server gives by itself (451 is the answer of one
+# that is not: test_letter.py).
+CODES = {"211", "214", "220", "221", "250", "354", "421", "452", "500", "501", "502", "503", "504",
+         "550", "552", "553", "554"}
+
+
 class Sockets(unittest.TestCase):
     def play(self, instance, script):
         port = {"smtp": instance.smtp_port, "pop3": instance.pop3_port}[script.engine]
@@ -79,6 +85,11 @@ class Sockets(unittest.TestCase):
         there = {name for engine in ("smtp", "pop3")
                  for name in os.listdir(os.path.join(TESTS, "chat", engine))}
         self.assertLessEqual(MEMORY_ONLY, there)
+
+    def test_the_codes_of_rfc_821_are_among_them(self):
+        expected = {code for script in scripts("smtp")
+                    for code in re.findall(r"(?m)^S(?:: |\* \d+ )(\d{3})", script.text)}
+        self.assertEqual(CODES - expected, set())
 
     def test_smtp(self):
         found = scripts("smtp")
