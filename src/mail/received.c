@@ -46,6 +46,8 @@ static bool put_host(struct buf *out, struct str name, bool utf8)
     bool literal = kind == LITERAL_IPV4 || kind == LITERAL_IPV6;
     if (!literal && !domain_fold(name, room, &folded, &err))
         return false;
+    if (str_ends(name, STR("."))) // the root of a name has no place in the grammar
+        name.len--;
     if (literal || utf8 || str_is_ascii(name))
         buf_put(out, name);
     else

@@ -7,7 +7,7 @@ enum { LINE_MAX_OCTETS = 998 }; // RFC 5322 section 2.1.1
 
 void scan_begin(struct scan *s)
 {
-    *s = (struct scan){.flags = 0};
+    *s = (struct scan){.in_fields = true};
 }
 
 // Is this the name Received? White space before the colon is RFC 5322 section 4.5 (obsolete).
@@ -26,6 +26,16 @@ static void match_field(struct scan *s, struct str text)
     }
 }
 
+// A field is a line with a colon, and the lines behind it that begin with a blank.
+static void find_colon(struct scan *s, struct str text)
+{
+    if (str_index(text, ':') < text.len) {
+        s->naming = false;
+        s->fields++;
+        s->fields_size += s->line_length; // what came in earlier pieces
+    }
+}
+
 // A line, or a part of it, without its LF.
 static void line_text(struct scan *s, struct str text)
 {
@@ -33,6 +43,7 @@ static void line_text(struct scan *s, struct str text)
         return;
     if (s->line_length == 0) {
         s->field_matching = !s->in_body;
+        s->naming = s->in_fields && text.ptr[0] != ' ' && text.ptr[0] != '\t';
         if (text.ptr[0] == '.')
             s->flags |= SCAN_DOT;
     }
@@ -40,6 +51,10 @@ static void line_text(struct scan *s, struct str text)
         s->flags |= SCAN_BARE;
     if (s->field_matching)
         match_field(s, text);
+    if (s->naming)
+        find_colon(s, text);
+    if (s->in_fields && !s->naming)
+        s->fields_size += text.len;
     s->last_cr = text.ptr[text.len - 1] == '\r';
     // Saturates: beyond the limit the exact length says nothing more.
     s->line_length =
@@ -55,6 +70,9 @@ static void line_feed(struct scan *s)
         s->flags |= SCAN_LONG_LINE;
     if (length == 0)
         s->in_body = true;
+    s->in_fields &= !s->naming && !s->in_body;
+    s->fields_size += s->in_fields;
+    s->naming = false;
     s->last_crlf = s->last_cr;
     s->last_cr = false;
     s->line_length = 0;

@@ -21,9 +21,13 @@ struct scan {
     uint64_t line_feeds;  // LF octets so far
     uint32_t received;    // Received fields in the header
     uint64_t header_size; // octets up to and with the empty line; all while none came
+    uint32_t fields;      // of the header, up to the first line that is none
+    uint64_t fields_size; // octets of them
     // private: state between pieces
     uint32_t line_length; // octets of the line so far; 0: at its beginning
     bool in_body, last_cr, last_crlf, field_matching;
+    bool in_fields; // all lines so far were fields
+    bool naming;    // no colon came yet in a line that is a field, or the end of them
 };
 
 void scan_begin(struct scan *s);

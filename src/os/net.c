@@ -185,6 +185,13 @@ ssize_t net_receive(int fd, void *to, size_t len)
     return SEAM_MOVE(receive, n, len, recv(fd, to, n, 0));
 }
 
+bool net_has_input(int fd)
+{
+    char byte;
+    size_t n;
+    return SEAM_MOVE(receive, n, 1, recv(fd, &byte, n, MSG_PEEK)) > 0;
+}
+
 ssize_t net_send(int fd, struct str bytes)
 {
     size_t n;

@@ -44,6 +44,8 @@ MUST_USE int net_connect_result(int fd);
 
 // A count, 0 at the peer's end, -EAGAIN, or -errno. No SIGPIPE.
 MUST_USE ssize_t net_receive(int fd, void *to, size_t len);
+// True when bytes wait to be received.
+bool net_has_input(int fd);
 MUST_USE ssize_t net_send(int fd, struct str bytes);
 // No more bytes from us; the peer sees the end.
 void net_end_output(int fd);

@@ -8,7 +8,7 @@
 //                        +-------------+
 //
 // A bare LF becomes CRLF on its way out but leaves the state IN_LINE: what follows it is no line
-// begin, so a dot there is text.
+// begin, so a dot there is text. In counted text no dot is anything else, so it has no LINE_BEGIN.
 #include "proto/smtp_data.h"
 
 enum { LINE_BEGIN, IN_LINE, CR, DOT, DOT_CR };
@@ -20,7 +20,12 @@ enum { WINDOW = 1024 };
 void smtp_data_begin(struct smtp_data *d)
 {
     // The CRLF of the DATA line itself counts: a lone "." at once is an empty message.
-    *d = (struct smtp_data){.state = LINE_BEGIN};
+    *d = (struct smtp_data){.state = LINE_BEGIN, .line_begin = LINE_BEGIN};
+}
+
+void smtp_data_begin_counted(struct smtp_data *d)
+{
+    *d = (struct smtp_data){.state = IN_LINE, .line_begin = IN_LINE};
 }
 
 // The longest stretch from `from` that needs no change; returns where it ends, all consumed. At
@@ -51,7 +56,7 @@ static size_t feed_plain(struct smtp_data *d, struct str input, size_t from, str
         }
         at += 2;
         if (at == input.len || input.ptr[at] == '.') {
-            d->state = LINE_BEGIN;
+            d->state = d->line_begin;
             break;
         }
     }
@@ -79,7 +84,7 @@ size_t smtp_data_feed(struct smtp_data *d, struct str input, struct str *piece, 
         return at + 1;
     }
     if (d->state == CR && input.ptr[at] == '\n') {
-        d->state = LINE_BEGIN;
+        d->state = d->line_begin;
         *piece = STR("\r\n");
         return at + 1;
     }
@@ -90,4 +95,12 @@ size_t smtp_data_feed(struct smtp_data *d, struct str input, struct str *piece, 
         return at;
     }
     return feed_plain(d, input, at, piece);
+}
+
+struct str smtp_data_rest(struct smtp_data *d)
+{
+    bool bare_cr = d->state == CR;
+    d->state = IN_LINE;
+    d->bare_newline |= bare_cr;
+    return bare_cr ? STR(" ") : STR("");
 }

@@ -2,36 +2,22 @@
 // order is answered by the table, so that no handler needs to ask where it stands.
 //
 //     START --EHLO--> READY --MAIL--> MAIL --RCPT--> RCPT (or ALL_REFUSED) --DATA--> DATA
-//                       ^                                                              |
-//                       +---- end of data, RSET, EHLO ---------------------------------+
+//                       ^                              |                               |
+//                       |                              +--BDAT--> CHUNKS               |
+//                       +---- end of data, RSET, EHLO --------------+------------------+
 //     QUIT, 421: CLOSED from everywhere
 //
 // A handler either does its work and writes the reply, or asks the caller by an event; then
 // smtp_server_answer completes the command. The state changes only on success (RFC 5321 section
 // 4.1.4).
-#include "proto/smtp_server.h"
+#include "proto/smtp_private.h"
 
 #include "base/limits.h"
 
-enum state {
-    START = 1,
-    READY = 2,
-    MAIL = 4,
-    ALL_REFUSED = 8, // RCPT was tried, none was accepted
-    RCPT = 16,
-    DATA = 32,
-    CLOSED = 64,
-    TRANSACTION = MAIL | ALL_REFUSED | RCPT | DATA,
-    GREETED = READY | MAIL | ALL_REFUSED | RCPT,
-    ANY = START | GREETED,
-};
-
-// Room that one command's replies may take: EHLO's seven lines, or a refusal and a 421.
+// Room that one command's replies may take: EHLO's ten lines, or a refusal and a 421.
 enum { REPLY_ROOM = 2048 };
 
-enum { REFUSAL = 400, PERMANENT = 500, CLOSING = 421 };
-
-static const struct str nothing = {"", 0};
+enum { CLOSING = 421 };
 
 // ---- replies
 
@@ -49,7 +35,7 @@ static struct str known_detail(struct smtp_server *s, enum smtp_reply reply, cha
     return s->config->hostname;
 }
 
-static void put_reply(struct smtp_server *s, enum smtp_reply reply, struct str detail)
+void smtp_put_reply(struct smtp_server *s, enum smtp_reply reply, struct str detail)
 {
     char room[32];
     bool with_id = s->has_id && smtp_reply_code(reply) >= REFUSAL;
@@ -61,7 +47,7 @@ static void put_reply(struct smtp_server *s, enum smtp_reply reply, struct str d
 
 static void close_session(struct smtp_server *s, enum smtp_reply reply)
 {
-    put_reply(s, reply, nothing);
+    smtp_put_reply(s, reply, STR(""));
     s->state = CLOSED;
     s->closing = reply;
     s->asked = s->pending = SMTP_MORE;
@@ -77,17 +63,17 @@ static void count_error(struct smtp_server *s, enum smtp_reply reply)
         close_session(s, SMTP_REPLY_too_many_errors);
 }
 
-static void refuse(struct smtp_server *s, struct smtp_event *event, enum smtp_reply reply,
-                   struct str detail)
+void smtp_refuse(struct smtp_server *s, struct smtp_event *event, enum smtp_reply reply,
+                 struct str detail)
 {
-    put_reply(s, reply, detail);
+    smtp_put_reply(s, reply, detail);
     *event = (struct smtp_event){.type = SMTP_REFUSED, .reply = reply};
     count_error(s, reply);
 }
 
 // ---- life
 
-static void clear_transaction(struct smtp_server *s)
+void smtp_clear_transaction(struct smtp_server *s)
 {
     arena_reset(&s->transaction);
     list_init(&s->recipients);
@@ -99,10 +85,10 @@ static void clear_transaction(struct smtp_server *s)
 }
 
 // RFC 5321 section 4.1.1.5. True when a transaction was open.
-static bool reset(struct smtp_server *s)
+bool smtp_reset(struct smtp_server *s)
 {
     bool open = s->state & TRANSACTION;
-    clear_transaction(s);
+    smtp_clear_transaction(s);
     if (open)
         s->state = READY;
     return open;
@@ -129,7 +115,7 @@ void smtp_server_finish(struct smtp_server *s)
 void smtp_server_greet(struct smtp_server *s, enum smtp_reply reply)
 {
     if (reply == SMTP_REPLY_banner)
-        put_reply(s, reply, nothing);
+        smtp_put_reply(s, reply, STR(""));
     else
         close_session(s, reply);
 }
@@ -143,7 +129,7 @@ void smtp_server_abort(struct smtp_server *s, enum smtp_reply reply)
 bool smtp_server_idle(const struct smtp_server *s)
 {
     return (s->state & (START | READY)) && s->asked == SMTP_MORE && s->pending == SMTP_MORE &&
-           smtp_line_empty(&s->line);
+           !s->in_chunk && smtp_line_empty(&s->line);
 }
 
 // ---- EHLO, HELO
@@ -158,12 +144,12 @@ static bool take_host(struct smtp_server *s, struct str host, struct smtp_event 
     bool ok = str_is_ascii(host) && domain_read_host(host, &turn, &folded, &err);
     arena_finish(&turn);
     if (!ok) {
-        refuse(s, event, SMTP_REPLY_bad_argument,
-               err.class == ERR_NONE ? STR("the name is not ASCII") : err_text(&err));
+        smtp_refuse(s, event, SMTP_REPLY_bad_argument,
+                    err.class == ERR_NONE ? STR("the name is not ASCII") : err_text(&err));
         return false;
     }
     event->type = SMTP_HELO;
-    if (reset(s)) {
+    if (smtp_reset(s)) {
         event->type = SMTP_RESET;
         s->pending = SMTP_HELO;
     }
@@ -178,7 +164,7 @@ static void command_helo(struct smtp_server *s, struct str args, struct smtp_eve
     if (!take_host(s, args, event))
         return;
     s->esmtp = false;
-    put_reply(s, SMTP_REPLY_hello, nothing);
+    smtp_put_reply(s, SMTP_REPLY_hello, STR(""));
 }
 
 static void command_ehlo(struct smtp_server *s, struct str args, struct smtp_event *event)
@@ -186,189 +172,18 @@ static void command_ehlo(struct smtp_server *s, struct str args, struct smtp_eve
     if (!take_host(s, args, event))
         return;
     s->esmtp = true;
-    char size[32];
+    char size[32], limits[32];
     snprintf(size, sizeof size, "SIZE %llu", (unsigned long long)s->config->max_message);
+    snprintf(limits, sizeof limits, "LIMITS RCPTMAX=%u", s->config->max_recipients);
     smtp_reply_put_more(&s->out, SMTP_REPLY_hello, s->config->hostname);
     smtp_reply_put_more(&s->out, SMTP_REPLY_hello, STR("PIPELINING"));
     smtp_reply_put_more(&s->out, SMTP_REPLY_hello, str_of(size));
     smtp_reply_put_more(&s->out, SMTP_REPLY_hello, STR("8BITMIME"));
     smtp_reply_put_more(&s->out, SMTP_REPLY_hello, STR("SMTPUTF8"));
-    put_reply(s, SMTP_REPLY_hello, STR("ENHANCEDSTATUSCODES"));
-}
-
-// ---- MAIL
-
-// The value of a parameter is as its RFC says; without "=" value.ptr is NULL.
-static bool parameter_size(struct smtp_server *s, struct str value)
-{
-    enum { SIZE_DIGITS = 20 }; // RFC 1870 section 6.1
-    if (value.len == 0 || value.len > SIZE_DIGITS)
-        return false;
-    for (size_t i = 0; i < value.len; i++)
-        if (value.ptr[i] < '0' || value.ptr[i] > '9')
-            return false;
-    if (!str_to_u64(value, &s->declared_size))
-        s->declared_size = UINT64_MAX; // 20 digits hold more than 64 bits
-    return true;
-}
-
-// No BINARYMIME: it needs BDAT (RFC 3030 section 3).
-static bool parameter_body(struct smtp_server *s, struct str value)
-{
-    s->body_8bit = str_eq_nocase(value, STR("8BITMIME"));
-    return s->body_8bit || str_eq_nocase(value, STR("7BIT"));
-}
-
-static bool parameter_smtputf8(struct smtp_server *s, struct str value)
-{
-    s->utf8 = true;
-    return value.ptr == NULL;
-}
-
-struct parameter {
-    struct str keyword;
-    bool (*read)(struct smtp_server *s, struct str value);
-};
-
-#define WORD(literal)                                                                              \
-    {                                                                                              \
-        literal, sizeof(literal) - 1                                                               \
-    }
-
-// clang-format off
-static const struct parameter mail_parameters[] = {
-    {WORD("SIZE"),     parameter_size},     // RFC 1870
-    {WORD("BODY"),     parameter_body},     // RFC 6152
-    {WORD("SMTPUTF8"), parameter_smtputf8}, // RFC 6531
-};
-// clang-format on
-
-// One parameter of MAIL. True when it is right; *seen has a bit for each that was there before.
-static bool read_parameter(struct smtp_server *s, struct str text, unsigned *seen,
-                           struct smtp_event *event)
-{
-    size_t equals = str_index(text, '=');
-    struct str keyword = str_sub(text, 0, equals);
-    struct str value = equals < text.len ? str_skip(text, equals + 1) : (struct str){NULL, 0};
-    for (unsigned i = 0; s->esmtp && i < ARRAY_LEN(mail_parameters); i++) {
-        if (!str_eq_nocase(mail_parameters[i].keyword, keyword))
-            continue;
-        bool repeated = *seen & (1U << i);
-        *seen |= 1U << i;
-        if (!repeated && mail_parameters[i].read(s, value))
-            return true;
-        refuse(s, event, SMTP_REPLY_bad_argument, text);
-        return false;
-    }
-    refuse(s, event, SMTP_REPLY_unknown_parameter, text);
-    return false;
-}
-
-static bool read_parameters(struct smtp_server *s, struct str text, struct smtp_event *event)
-{
-    struct str one;
-    unsigned seen = 0;
-    while (str_cut(&text, ' ', &one))
-        if (one.len > 0 && !read_parameter(s, one, &seen, event))
-            return false;
-    return true;
-}
-
-// "FROM:" or "TO:", and the one space behind the colon that people type, though RFC 5321
-// section 3.3 has none.
-static bool take_path_keyword(struct str *args, struct str keyword)
-{
-    if (!str_starts_nocase(*args, keyword))
-        return false;
-    *args = str_skip(*args, keyword.len);
-    if (args->len > 0 && args->ptr[0] == ' ')
-        *args = str_skip(*args, 1);
-    return true;
-}
-
-static void refuse_path(struct smtp_server *s, struct smtp_event *event, enum smtp_reply syntax,
-                        const struct err *err)
-{
-    if (err->class == ERR_TRY_LATER)
-        refuse(s, event, SMTP_REPLY_no_memory, nothing);
-    else if (err->code == (int)smtp_reply_code(SMTP_REPLY_bad_literal))
-        refuse(s, event, SMTP_REPLY_bad_literal, nothing);
-    else
-        refuse(s, event, syntax, err_text(err));
-}
-
-static bool read_mail(struct smtp_server *s, struct str args, struct smtp_event *event)
-{
-    struct err err = {.class = ERR_NONE};
-    if (!take_path_keyword(&args, STR("FROM:"))) {
-        refuse(s, event, SMTP_REPLY_bad_argument, STR("MAIL FROM:<address>"));
-        return false;
-    }
-    // Whether SMTPUTF8 was said is known behind the path only.
-    if (!address_read_path(&args, PATH_REVERSE, true, &s->transaction, &s->reverse_path, &err)) {
-        refuse_path(s, event, SMTP_REPLY_bad_sender, &err);
-        return false;
-    }
-    if (!read_parameters(s, args, event))
-        return false;
-    if (s->reverse_path.utf8 && !s->utf8) {
-        refuse(s, event, SMTP_REPLY_bad_sender, STR("an address that is not ASCII needs SMTPUTF8"));
-        return false;
-    }
-    return true;
-}
-
-static void command_mail(struct smtp_server *s, struct str args, struct smtp_event *event)
-{
-    s->has_id = s->id_drawn;
-    s->id_drawn = false;
-    if (!read_mail(s, args, event)) {
-        clear_transaction(s);
-        return;
-    }
-    if (s->declared_size > s->config->max_message) {
-        refuse(s, event, SMTP_REPLY_too_large, nothing);
-        clear_transaction(s);
-        return;
-    }
-    s->asked = event->type = SMTP_ASK_MAIL;
-    event->address = &s->reverse_path;
-    event->size = s->declared_size;
-}
-
-// ---- RCPT
-
-static void command_rcpt(struct smtp_server *s, struct str args, struct smtp_event *event)
-{
-    struct err err = {.class = ERR_NONE};
-    struct address address;
-    if (s->state == MAIL)
-        s->state = ALL_REFUSED; // until one is accepted: DATA will say 554, not 503
-    if (!take_path_keyword(&args, STR("TO:"))) {
-        refuse(s, event, SMTP_REPLY_bad_argument, STR("RCPT TO:<address>"));
-        return;
-    }
-    if (s->recipient_count >= s->config->max_recipients) {
-        refuse(s, event, SMTP_REPLY_too_many_recipients, nothing);
-        return;
-    }
-    if (!address_read_path(&args, PATH_FORWARD, s->utf8, &s->transaction, &address, &err)) {
-        refuse_path(s, event, SMTP_REPLY_bad_recipient, &err);
-        return;
-    }
-    args = str_trim_blanks(args);
-    if (args.len > 0) {
-        refuse(s, event, SMTP_REPLY_unknown_parameter, args);
-        return;
-    }
-    s->candidate = ARENA_NEW(&s->transaction, struct smtp_recipient);
-    if (!s->candidate) {
-        refuse(s, event, SMTP_REPLY_no_memory, nothing);
-        return;
-    }
-    s->candidate->address = address;
-    s->asked = event->type = SMTP_ASK_RCPT;
-    event->address = &s->candidate->address;
+    smtp_reply_put_more(&s->out, SMTP_REPLY_hello, STR("ENHANCEDSTATUSCODES"));
+    smtp_reply_put_more(&s->out, SMTP_REPLY_hello, STR("CHUNKING"));
+    smtp_reply_put_more(&s->out, SMTP_REPLY_hello, str_of(limits)); // RFC 9422
+    smtp_put_reply(s, SMTP_REPLY_hello, STR("HELP"));
 }
 
 // ---- the others
@@ -377,7 +192,7 @@ static void command_data(struct smtp_server *s, struct str args, struct smtp_eve
 {
     (void)args;
     if (s->state == ALL_REFUSED) {
-        refuse(s, event, SMTP_REPLY_no_valid_recipients, nothing);
+        smtp_refuse(s, event, SMTP_REPLY_no_valid_recipients, STR(""));
         return;
     }
     s->early = false;
@@ -387,24 +202,42 @@ static void command_data(struct smtp_server *s, struct str args, struct smtp_eve
 static void command_rset(struct smtp_server *s, struct str args, struct smtp_event *event)
 {
     (void)args;
-    put_reply(s, SMTP_REPLY_ok, nothing);
-    if (reset(s))
+    smtp_put_reply(s, SMTP_REPLY_ok, STR(""));
+    if (smtp_reset(s))
         event->type = SMTP_RESET;
 }
 
 static void command_noop(struct smtp_server *s, struct str args, struct smtp_event *event)
 {
     (void)args, (void)event;
-    put_reply(s, SMTP_REPLY_ok, nothing);
+    smtp_put_reply(s, SMTP_REPLY_ok, STR(""));
 }
 
 static void command_quit(struct smtp_server *s, struct str args, struct smtp_event *event)
 {
     (void)args;
-    if (reset(s))
+    if (smtp_reset(s))
         event->type = SMTP_RESET;
     close_session(s, SMTP_REPLY_bye);
 }
+
+// Who is here is told to nobody: a list of guesses would become a list of users (RFC 5321
+// section 7.3).
+static void command_vrfy(struct smtp_server *s, struct str args, struct smtp_event *event)
+{
+    if (args.len == 0)
+        smtp_refuse(s, event, SMTP_REPLY_bad_argument, STR("VRFY user"));
+    else
+        smtp_put_reply(s, SMTP_REPLY_cannot_verify, STR(""));
+}
+
+static void command_of_old(struct smtp_server *s, struct str args, struct smtp_event *event)
+{
+    (void)args;
+    smtp_refuse(s, event, SMTP_REPLY_not_implemented, STR(""));
+}
+
+static void command_help(struct smtp_server *s, struct str args, struct smtp_event *event);
 
 // ---- the table
 
@@ -422,22 +255,42 @@ struct command {
     unsigned flags;
     void (*run)(struct smtp_server *s, struct str args, struct smtp_event *event);
     struct str otherwise; // said in a wrong state after the greeting
+    struct str help;      // what HELP says of it; empty: nothing, it is not for use
 };
 
 // clang-format off
 static const struct command commands[] = {
-    // verb          states              flags        function                             RFC 5321
-    {WORD("EHLO"), ANY,                0,           command_ehlo, WORD("")},            // 4.1.1.1
-    {WORD("HELO"), ANY,                0,           command_helo, WORD("")},            // 4.1.1.1
-    {WORD("MAIL"), READY,              0,           command_mail,                       // 4.1.1.2
-     WORD("A transaction is open; send RSET to drop it")},
-    {WORD("RCPT"), MAIL | ALL_REFUSED | RCPT, 0,    command_rcpt,                       // 4.1.1.3
-     WORD("Send MAIL first")},
-    {WORD("DATA"), ALL_REFUSED | RCPT, BARE | LAST, command_data,                       // 4.1.1.4
-     WORD("Send MAIL and RCPT first")},
-    {WORD("RSET"), ANY,                BARE,        command_rset, WORD("")},            // 4.1.1.5
-    {WORD("NOOP"), ANY,                0,           command_noop, WORD("")},            // 4.1.1.9
-    {WORD("QUIT"), ANY,                BARE,        command_quit, WORD("")},            // 4.1.1.10
+    // verb        states                     flags        function           // RFC 5321
+    {WORD("EHLO"), ANY,                       0,           command_ehlo,      // 4.1.1.1
+     WORD(""), WORD("EHLO host: greets, and asks what is offered here")},
+    {WORD("HELO"), ANY,                       0,           command_helo,      // 4.1.1.1
+     WORD(""), WORD("HELO host: greets")},
+    {WORD("MAIL"), READY,                     0,           smtp_command_mail, // 4.1.1.2
+     WORD("A transaction is open; send RSET to drop it"),
+     WORD("MAIL FROM:<address> [SIZE=octets] [BODY=7BIT|8BITMIME] [SMTPUTF8]: begins a letter")},
+    {WORD("RCPT"), MAIL | ALL_REFUSED | RCPT, 0,           smtp_command_rcpt, // 4.1.1.3
+     WORD("Send MAIL first"), WORD("RCPT TO:<address>: adds a recipient")},
+    {WORD("DATA"), ALL_REFUSED | RCPT,        BARE | LAST, command_data,      // 4.1.1.4
+     WORD("Send MAIL and RCPT first"),
+     WORD("DATA: after the 354 comes the letter; a line with only a dot ends it")},
+    {WORD("BDAT"), ANY,                       0,           smtp_command_bdat, // RFC 3030
+     WORD(""), WORD("BDAT octets [LAST]: so many octets of the letter follow at once")},
+    {WORD("RSET"), ANY,                       BARE,        command_rset,      // 4.1.1.5
+     WORD(""), WORD("RSET: drops the letter that was begun")},
+    {WORD("VRFY"), ANY,                       0,           command_vrfy,      // 4.1.1.6
+     WORD(""), WORD("VRFY user: neither yes nor no; RCPT tells")},
+    {WORD("EXPN"), ANY,                       0,           command_of_old, WORD(""), WORD("")},
+    {WORD("HELP"), ANY,                       0,           command_help,      // 4.1.1.8
+     WORD(""), WORD("HELP [command]: this")},
+    {WORD("NOOP"), ANY,                       0,           command_noop,      // 4.1.1.9
+     WORD(""), WORD("NOOP: nothing but a reply")},
+    {WORD("QUIT"), ANY,                       BARE,        command_quit,      // 4.1.1.10
+     WORD(""), WORD("QUIT: ends the session")},
+    // Of RFC 821; RFC 5321 appendix F.
+    {WORD("SEND"), ANY,                       0,           command_of_old, WORD(""), WORD("")},
+    {WORD("SOML"), ANY,                       0,           command_of_old, WORD(""), WORD("")},
+    {WORD("SAML"), ANY,                       0,           command_of_old, WORD(""), WORD("")},
+    {WORD("TURN"), ANY,                       0,           command_of_old, WORD(""), WORD("")},
 };
 // clang-format on
 
@@ -449,6 +302,38 @@ static const struct command *find_command(struct str verb)
     return NULL;
 }
 
+static void command_help(struct smtp_server *s, struct str args, struct smtp_event *event)
+{
+    const struct command *topic = find_command(args);
+    struct buf verbs;
+    if (args.len > 0) {
+        if (topic && topic->help.len > 0)
+            smtp_put_reply(s, SMTP_REPLY_help_topic, topic->help);
+        else
+            smtp_refuse(s, event, SMTP_REPLY_unknown_topic, STR(""));
+        return;
+    }
+    buf_init(&verbs, LIMIT_reply_line);
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        if (commands[i].help.len == 0)
+            continue;
+        buf_put(&verbs, STR(" "));
+        buf_put(&verbs, commands[i].verb);
+    }
+    must(buf_ok(&verbs));
+    smtp_put_reply(s, SMTP_REPLY_help, buf_str(&verbs));
+    buf_finish(&verbs);
+}
+
+struct str smtp_out_of_order(const struct smtp_server *s, struct str otherwise)
+{
+    if (s->state == START)
+        return STR("Send EHLO first");
+    if (s->state == CHUNKS)
+        return STR("The letter comes by BDAT; send its LAST chunk, or RSET");
+    return otherwise;
+}
+
 // behind: octets of input that follow the line.
 static void run_command(struct smtp_server *s, struct str line, size_t behind,
                         struct smtp_event *event)
@@ -457,14 +342,13 @@ static void run_command(struct smtp_server *s, struct str line, size_t behind,
     const struct command *command = find_command(str_sub(line, 0, space));
     struct str args = str_trim_blanks(str_skip(line, space));
     if (!command)
-        refuse(s, event, SMTP_REPLY_unknown_command, nothing);
+        smtp_refuse(s, event, SMTP_REPLY_unknown_command, STR(""));
     else if ((command->flags & LAST) && behind > 0)
         close_session(s, SMTP_REPLY_early_talker);
     else if (!(command->states & s->state))
-        refuse(s, event, SMTP_REPLY_bad_sequence,
-               s->state == START ? STR("Send EHLO first") : command->otherwise);
+        smtp_refuse(s, event, SMTP_REPLY_bad_sequence, smtp_out_of_order(s, command->otherwise));
     else if ((command->flags & BARE) && args.len > 0)
-        refuse(s, event, SMTP_REPLY_bad_argument, STR("there are none for this command"));
+        smtp_refuse(s, event, SMTP_REPLY_bad_argument, STR("there are none for this command"));
     else
         command->run(s, args, event);
     if (event->type == SMTP_REFUSED)
@@ -485,10 +369,10 @@ static size_t feed_command(struct smtp_server *s, struct str input, struct smtp_
         run_command(s, line, input.len - used, event);
         break;
     case SMTP_LINE_TOO_LONG:
-        refuse(s, event, SMTP_REPLY_line_too_long, nothing);
+        smtp_refuse(s, event, SMTP_REPLY_line_too_long, STR(""));
         break;
     case SMTP_LINE_BARE_LF:
-        refuse(s, event, SMTP_REPLY_bare_newline_command, nothing);
+        smtp_refuse(s, event, SMTP_REPLY_bare_newline_command, STR(""));
         break;
     case SMTP_LINE_FLOOD:
         close_session(s, SMTP_REPLY_command_flood);
@@ -504,15 +388,28 @@ static void refuse_data(struct smtp_server *s, enum smtp_reply reply, struct smt
     *event = (struct smtp_event){.type = SMTP_REFUSED, .reply = reply};
 }
 
-static void end_data(struct smtp_server *s, struct smtp_event *event)
+void smtp_take_piece(struct smtp_server *s, struct str piece, struct smtp_event *event)
+{
+    if (s->data.bare_newline && s->config->refuse_bare_newline) {
+        refuse_data(s, SMTP_REPLY_bare_newline_data, event);
+    } else if (piece.len > s->config->max_message - s->data_size) {
+        refuse_data(s, SMTP_REPLY_too_large, event);
+    } else if (piece.len > 0) {
+        s->data_size += piece.len;
+        event->type = SMTP_BODY;
+        event->bytes = piece;
+    }
+}
+
+void smtp_end_message(struct smtp_server *s, struct smtp_event *event)
 {
     if (s->data_reply == SMTP_REPLY_go_ahead) {
         s->asked = event->type = SMTP_ASK_END;
         event->size = s->data_size;
         return;
     }
-    put_reply(s, s->data_reply, nothing);
-    reset(s);
+    smtp_put_reply(s, s->data_reply, STR(""));
+    smtp_reset(s);
     event->type = SMTP_RESET;
 }
 
@@ -523,19 +420,10 @@ static size_t feed_data(struct smtp_server *s, struct str input, struct smtp_eve
         struct str piece;
         bool end;
         used += smtp_data_feed(&s->data, str_skip(input, used), &piece, &end);
-        if (end) {
-            end_data(s, event);
-        } else if (s->data_reply != SMTP_REPLY_go_ahead) {
-            continue;
-        } else if (s->data.bare_newline && s->config->refuse_bare_newline) {
-            refuse_data(s, SMTP_REPLY_bare_newline_data, event);
-        } else if (piece.len > s->config->max_message - s->data_size) {
-            refuse_data(s, SMTP_REPLY_too_large, event);
-        } else if (piece.len > 0) {
-            s->data_size += piece.len;
-            event->type = SMTP_BODY;
-            event->bytes = piece;
-        }
+        if (end)
+            smtp_end_message(s, event);
+        else if (s->data_reply == SMTP_REPLY_go_ahead)
+            smtp_take_piece(s, piece, event);
     }
     return used;
 }
@@ -555,6 +443,8 @@ size_t smtp_server_feed(struct smtp_server *s, struct str input, struct smtp_eve
         } else if (s->asked != SMTP_MORE) {
             s->early |= used < input.len;
             event->type = SMTP_WAIT;
+        } else if (s->in_chunk && (used < input.len || s->chunk_left == 0)) {
+            used += smtp_feed_chunk(s, str_skip(input, used), event);
         } else if (used == input.len) {
             break;
         } else if (s->out.limit - s->out.len < REPLY_ROOM) {
@@ -575,7 +465,7 @@ static void complete_mail(struct smtp_server *s, bool accepted)
     if (accepted)
         s->state = MAIL;
     else
-        clear_transaction(s);
+        smtp_clear_transaction(s);
 }
 
 static void complete_rcpt(struct smtp_server *s, bool accepted)
@@ -589,24 +479,29 @@ static void complete_rcpt(struct smtp_server *s, bool accepted)
     s->candidate = NULL;
 }
 
-static void complete_data(struct smtp_server *s, bool accepted)
+static void complete_data(struct smtp_server *s, enum smtp_reply reply)
 {
-    if (!accepted)
+    bool accepted = smtp_reply_code(reply) < REFUSAL;
+    if (!accepted && !s->in_chunk)
         return;
-    s->state = DATA;
+    s->state = s->in_chunk ? CHUNKS : DATA;
     s->data_size = 0;
-    s->data_reply = SMTP_REPLY_go_ahead;
-    smtp_data_begin(&s->data);
+    s->data_reply = accepted ? SMTP_REPLY_go_ahead : reply;
+    if (s->in_chunk)
+        smtp_data_begin_counted(&s->data);
+    else
+        smtp_data_begin(&s->data);
 }
 
 void smtp_server_answer(struct smtp_server *s, enum smtp_reply reply, struct str detail)
 {
     enum smtp_event_type asked = s->asked;
     unsigned code = smtp_reply_code(reply);
+    bool bdat = asked == SMTP_ASK_DATA && s->in_chunk; // its reply waits for the end of the chunk
     must(asked != SMTP_MORE);
     if (asked == SMTP_ASK_MAIL)
         s->has_id = true;
-    if (asked == SMTP_ASK_DATA && s->early) {
+    if (asked == SMTP_ASK_DATA && !bdat && s->early) {
         close_session(s, SMTP_REPLY_early_talker);
         return;
     }
@@ -614,16 +509,17 @@ void smtp_server_answer(struct smtp_server *s, enum smtp_reply reply, struct str
         close_session(s, reply);
         return;
     }
-    put_reply(s, reply, detail);
+    if (!bdat)
+        smtp_put_reply(s, reply, detail);
     s->asked = SMTP_MORE;
     if (asked == SMTP_ASK_MAIL)
         complete_mail(s, code < REFUSAL);
     else if (asked == SMTP_ASK_RCPT)
         complete_rcpt(s, code < REFUSAL);
     else if (asked == SMTP_ASK_DATA)
-        complete_data(s, code < REFUSAL);
+        complete_data(s, reply);
     else
-        reset(s);
-    if (asked != SMTP_ASK_END)
+        smtp_reset(s);
+    if (asked != SMTP_ASK_END && !bdat)
         count_error(s, reply);
 }

@@ -16,7 +16,7 @@
 //
 // Pipelining (RFC 2920): give all input that is there in one call. What stands behind DATA in the
 // same input was sent before the 354: it is answered 421 4.7.0, as is what is fed while
-// SMTP_ASK_DATA waits.
+// SMTP_ASK_DATA waits. The octets of a chunk may stand behind their BDAT (RFC 3030 section 4.2).
 #ifndef PROTO_SMTP_SERVER_H
 #define PROTO_SMTP_SERVER_H
 
@@ -37,19 +37,20 @@ enum smtp_event_type {
     SMTP_ASK_MAIL, // MAIL: event.address is the reverse-path, event.size the declared
                    // size, 0 when there is none
     SMTP_ASK_RCPT, // RCPT: event.address
-    SMTP_ASK_DATA, // DATA: the envelope is complete; SMTP_REPLY_go_ahead lets the data come.
-                   // Refused, the transaction stays open
+    SMTP_ASK_DATA, // DATA, or a letter's first BDAT: the envelope is complete;
+                   // SMTP_REPLY_go_ahead lets the data come. DATA refused, the transaction stays
+                   // open; BDAT refused, this and all chunks of the letter are
     SMTP_BODY,     // event.bytes: a piece of the message, dots unstuffed, bare CR/LF converted;
                    // a view into the input or into static text, valid until the next feed
     SMTP_ASK_END,  // end of data; event.size octets were given in all. The answer, whatever it is,
                    // ends the transaction
-    SMTP_RESET,    // the transaction is gone (RSET, HELO, EHLO, QUIT in the middle, the end of data
-                   // that were refused); its fields are empty already
-    SMTP_REFUSED,  // refused by the engine itself: event.reply (for the event log), event.bytes the
-                   // command line, empty where there is none. Data are refused as soon as it is
-                   // clear (too_large, bare_newline_data): no SMTP_BODY follows, at their end the
-                   // reply is written and SMTP_RESET comes
-    SMTP_CLOSE,    // send s->out, then close; event.reply says why: bye, or a 421
+    SMTP_RESET,   // the transaction is gone (RSET, HELO, EHLO, QUIT in the middle, also between two
+                  // chunks; the end of data that were refused); its fields are empty already
+    SMTP_REFUSED, // refused by the engine itself: event.reply (for the event log), event.bytes the
+                  // command line, empty where there is none. Data are refused as soon as it is
+                  // clear (too_large, bare_newline_data): no SMTP_BODY follows, at their end the
+                  // reply is written and SMTP_RESET comes
+    SMTP_CLOSE,   // send s->out, then close; event.reply says why: bye, or a 421
 };
 
 struct smtp_event {
@@ -105,6 +106,8 @@ struct smtp_server {
     struct smtp_line line;
     struct smtp_data data;
     uint64_t data_size;
+    uint64_t chunk_size, chunk_left; // BDAT: octets, and those that have not come
+    bool in_chunk, chunk_last;
     enum smtp_reply data_reply; // go_ahead, or the refusal that the end of data will get
     uint64_t errors, accepted;  // commands refused 5yz, recipients accepted: in the session
 };

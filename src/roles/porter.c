@@ -266,7 +266,7 @@ static void welcome(struct doors *doors, int fd, const struct net_address *peer)
     s->porter = p;
     s->peer = *peer;
     session_id(s->id);
-    const char *rule = admission_enter(&p->admission, peer);
+    const char *rule = admission_enter(&p->admission, peer, loop_now(p->role->loop));
     if (rule) {
         turn_away(s, fd, rule);
         free(s);
@@ -295,8 +295,11 @@ static bool begin(struct role *role, struct err *err)
     p->role = role;
     doors_init(&p->doors, role->loop, welcome);
     list_init(&p->sessions);
-    admission_init(&p->admission, role->conf->limits.max_sessions,
-                   role->conf->limits.sessions_per_address);
+    admission_init(&p->admission, &(struct admission_limits){
+                                      .sessions = role->conf->limits.max_sessions,
+                                      .per_address = role->conf->limits.sessions_per_address,
+                                      .per_minute = role->conf->limits.sessions_per_minute,
+                                      .loopback_exempt = role->conf->limits.loopback_exempt});
     role->state = p;
     return true;
 }

@@ -21,7 +21,7 @@ void receiver_session_over(struct receiver *r, struct session *s)
 static void welcome(struct doors *doors, int fd, const struct net_address *peer)
 {
     struct receiver *r = CONTAINER_OF(doors, struct receiver, doors);
-    session_start(r, fd, peer, admission_enter(&r->admission, peer));
+    session_start(r, fd, peer, admission_enter(&r->admission, peer, loop_now(r->role->loop)));
 }
 
 static void on_listener(struct role *role, int fd, enum conf_protocol protocol)
@@ -151,8 +151,11 @@ static bool prepare(struct role *role, struct err *err)
     list_init(&r->letters);
     list_init(&r->resubmit);
     r->hook.run = receiver_turn_end;
-    admission_init(&r->admission, role->conf->limits.max_sessions,
-                   role->conf->limits.sessions_per_address);
+    admission_init(&r->admission, &(struct admission_limits){
+                                      .sessions = role->conf->limits.max_sessions,
+                                      .per_address = role->conf->limits.sessions_per_address,
+                                      .per_minute = role->conf->limits.sessions_per_minute,
+                                      .loopback_exempt = role->conf->limits.loopback_exempt});
     return true;
 }
 

@@ -77,7 +77,9 @@ struct session {
     enum smtp_reply late;                  // what the client is told when it runs out
     uint64_t heard_ms;                     // loop time of the last input
     struct letter *letter;                 // from DATA to its answer
-    const struct address *asked_recipient; // in the engine, while its RCPT waits
+    const struct address *asked_recipient; // in the engine, while its RCPT waits; at MAIL NULL
+    struct str helo_mark;                  // what Received says of a false HELO; or empty
+    bool helo_judged;                      // it is known
     bool asking;                           // a lookup is under way
     bool full;                             // replies must be read first
     bool admitted;                         // counts in receiver.admission
@@ -90,7 +92,7 @@ void receiver_want_lease(struct receiver *r);
 void receiver_session_over(struct receiver *r, struct session *s);
 
 // receiver_session.c
-// `forbidden`: the option that keeps the client out, or NULL.
+// `forbidden`: the option of the configuration that keeps the client out, or NULL.
 void session_start(struct receiver *r, int fd, const struct net_address *peer,
                    const char *forbidden);
 void session_give_id(struct session *s);

@@ -56,6 +56,7 @@ bool letter_begin(struct session *s)
     buf_init(&ip, 64);
     buf_init(&field, 8192);
     struct received received = {.helo = buf_str(&s->smtp.helo),
+                                .helo_mark = s->helo_mark,
                                 .ip = peer_ip(s, &ip),
                                 .ipv6 = s->peer.family == 6,
                                 .by = r->smtp.hostname,
@@ -219,14 +220,26 @@ void letters_queue_gone(struct receiver *r)
 
 // ---- growing
 
+static void read_header(struct receiver *r, struct letter *letter, struct str bytes)
+{
+    struct scan *scan = &letter->scan;
+    scan_feed(scan, bytes);
+    if (scan->fields > LIMIT_header_fields || scan->fields_size > LIMIT_header)
+        fail(r, letter, SMTP_REPLY_header_too_large);
+    else if (scan->received >= LIMIT_hops)
+        fail(r, letter, SMTP_REPLY_too_many_hops);
+}
+
 void letter_append(struct session *s, struct str bytes)
 {
     struct receiver *r = s->receiver;
     struct letter *letter = s->letter;
     if (!letter || letter->trouble != SMTP_REPLY_COUNT)
         return;
-    if (letter->scan.size == letter->scan.header_size) // still in the header: count the hops
-        scan_feed(&letter->scan, bytes);
+    if (letter->scan.size == letter->scan.header_size) // still in the header
+        read_header(r, letter, bytes);
+    if (letter->trouble != SMTP_REPLY_COUNT)
+        return;
     if (!chain_append(&r->arena, &letter->body, bytes)) {
         fail(r, letter, SMTP_REPLY_no_space);
         return;

@@ -106,6 +106,41 @@ static void out_of_patience(struct timer *timer)
     refuse(s, s->late, s->late == SMTP_REPLY_no_space ? "arena" : "a role is silent");
 }
 
+// ---- HELO
+
+static bool names_peer(const struct session *s, struct str literal)
+{
+    struct net_address named;
+    struct str ip = str_sub(literal, 1, literal.len - 2);
+    if (str_starts_nocase(ip, STR("IPv6:")))
+        ip = str_skip(ip, sizeof "IPv6:" - 1);
+    if (!net_ip_read(ip, &named))
+        return false;
+    return named.family == s->peer.family &&
+           memcmp(named.bytes, s->peer.bytes, sizeof named.bytes) == 0;
+}
+
+// A client that names itself as us, as everybody, or by an address that is not its own is marked in
+// Received, and not refused (RFC 5321 section 4.1.4). Whether the name is of a domain of ours the
+// directory knows: asked at MAIL.
+static void judge_helo(struct session *s)
+{
+    struct str helo = buf_str(&s->smtp.helo);
+    char room[DOMAIN_ROOM], own_room[DOMAIN_ROOM];
+    struct str folded, own;
+    struct err err;
+    s->helo_mark = STR("");
+    s->helo_judged = true;
+    if (!domain_fold(helo, room, &folded, &err))
+        s->helo_mark = names_peer(s, helo) ? STR("") : STR("literal");
+    else if (domain_fold(s->smtp.config->hostname, own_room, &own, &err) && str_eq(folded, own))
+        s->helo_mark = STR("own-name");
+    else if (str_eq(folded, STR("localhost")) || str_eq(folded, STR("localhost.localdomain")))
+        s->helo_mark = STR("localhost");
+    else
+        s->helo_judged = false;
+}
+
 // ---- MAIL
 
 void session_give_id(struct session *s)
@@ -124,11 +159,28 @@ static void on_mail(struct session *s)
 {
     if (!s->receiver->has_space || !s->receiver->has_arena)
         refuse(s, SMTP_REPLY_no_space, "disk_reserve");
+    else if (!s->helo_judged)
+        session_look_up(s);
     else
         session_give_id(s);
 }
 
-// ---- RCPT
+// ---- the directory
+
+// The recipient; at MAIL the name of HELO, which is one of ours when its postmaster is.
+static void put_question(const struct session *s, struct buf *text)
+{
+    char room[DOMAIN_ROOM];
+    struct str domain;
+    struct err err;
+    if (s->asked_recipient) {
+        address_put(text, s->asked_recipient);
+        return;
+    }
+    must(domain_fold(buf_str(&s->smtp.helo), room, &domain, &err)); // judge_helo did
+    buf_put(text, STR("postmaster@"));
+    buf_put(text, domain);
+}
 
 void session_look_up(struct session *s)
 {
@@ -137,13 +189,39 @@ void session_look_up(struct session *s)
     struct buf text;
     list_remove(&s->waiting);
     buf_init(&text, 4 * LIMIT_address);
-    address_put(&text, s->asked_recipient);
+    put_question(s, &text);
     m.lookup.recipient = buf_str(&text);
     s->asking = directory && ipc_request(directory, &m, s);
     if (!s->asking)
         list_append(&s->receiver->want_lookup, &s->waiting);
     buf_finish(&text);
     wait_for_answer(s, SMTP_REPLY_local_trouble);
+}
+
+static void on_recipient_found(struct session *s, uint8_t verdict)
+{
+    switch (verdict) {
+    case LOOKUP_LOCAL:
+        s->asked_recipient = NULL;
+        answer(s, SMTP_REPLY_recipient_ok, STR(""));
+        break;
+    case LOOKUP_NO_SUCH_USER:
+        refuse(s, SMTP_REPLY_no_such_user, "directory");
+        break;
+    case LOOKUP_NOT_HOSTED:
+        refuse(s, SMTP_REPLY_relay_denied, "relay");
+        break;
+    default:
+        refuse(s, SMTP_REPLY_local_trouble, "directory");
+    }
+}
+
+static void on_helo_found(struct session *s, uint8_t verdict)
+{
+    if (verdict != LOOKUP_NOT_HOSTED && verdict != LOOKUP_TROUBLE)
+        s->helo_mark = STR("hosted");
+    s->helo_judged = verdict != LOOKUP_TROUBLE;
+    session_give_id(s);
 }
 
 void session_on_found(struct ipc_channel *channel, struct msg *m, void *owner)
@@ -153,20 +231,10 @@ void session_on_found(struct ipc_channel *channel, struct msg *m, void *owner)
     struct session *s = owner;
     if (s) {
         s->asking = false;
-        switch (m->found.verdict) {
-        case LOOKUP_LOCAL:
-            s->asked_recipient = NULL;
-            answer(s, SMTP_REPLY_recipient_ok, STR(""));
-            break;
-        case LOOKUP_NO_SUCH_USER:
-            refuse(s, SMTP_REPLY_no_such_user, "directory");
-            break;
-        case LOOKUP_NOT_HOSTED:
-            refuse(s, SMTP_REPLY_relay_denied, "relay");
-            break;
-        default:
-            refuse(s, SMTP_REPLY_local_trouble, "directory");
-        }
+        if (s->asked_recipient)
+            on_recipient_found(s, m->found.verdict);
+        else
+            on_helo_found(s, m->found.verdict);
     }
     if (!list_empty(&r->want_lookup))
         session_look_up(CONTAINER_OF(r->want_lookup.next, struct session, waiting));
@@ -193,18 +261,23 @@ static void on_data(struct session *s)
     }
 }
 
+// The rule that the log names for a letter that is refused at its end.
+static const char *rule_of(enum smtp_reply trouble)
+{
+    return trouble == SMTP_REPLY_no_space           ? "space"
+           : trouble == SMTP_REPLY_too_many_hops    ? "hops"
+           : trouble == SMTP_REPLY_header_too_large ? "header"
+                                                    : "queue";
+}
+
 static void on_end(struct session *s)
 {
     struct letter *letter = s->letter;
-    bool whole = letter->trouble == SMTP_REPLY_COUNT;
-    if (whole && letter->scan.received >= LIMIT_hops) {
-        refuse(s, SMTP_REPLY_too_many_hops, "hops");
-    } else if (whole && letter_submit(s)) {
+    if (letter->trouble == SMTP_REPLY_COUNT && letter_submit(s)) {
         wait_for_answer(s, SMTP_REPLY_local_trouble);
         return;
-    } else {
-        refuse(s, letter->trouble, letter->trouble == SMTP_REPLY_no_space ? "space" : "queue");
     }
+    refuse(s, letter->trouble, rule_of(letter->trouble));
     drop_letter(s);
 }
 
@@ -252,10 +325,12 @@ static void handle(struct session *s, const struct smtp_event *event)
     case SMTP_CLOSE:
         pump_finish_output(&s->pump);
         break;
+    case SMTP_HELO:
+        judge_helo(s);
+        break;
     case SMTP_MORE:
     case SMTP_WAIT:
     case SMTP_FULL:
-    case SMTP_HELO:
         break;
     }
 }
@@ -331,6 +406,11 @@ void session_start(struct receiver *r, int fd, const struct net_address *peer,
     struct session *s = calloc(1, sizeof *s);
     struct err err;
     must(s != NULL);
+    s->admitted = !forbidden;
+    if (!forbidden && net_has_input(fd)) { // the server speaks first (RFC 5321 section 3.1)
+        forbidden = "early";
+        greeting = SMTP_REPLY_early_talker;
+    }
     s->receiver = r;
     s->peer = *peer;
     s->heard_ms = loop_now(r->role->loop);
@@ -339,7 +419,6 @@ void session_start(struct receiver *r, int fd, const struct net_address *peer,
     smtp_server_init(&s->smtp, &r->smtp);
     smtp_server_greet(&s->smtp, greeting);
     list_append(&r->sessions, &s->link);
-    s->admitted = !forbidden;
     if (!pump_start(&s->pump, r->role->loop, fd, &pump_callbacks, &s->smtp.out,
                     LIMIT_session_memory, r->role->conf->limits.smtp_idle, &err)) {
         log_line(LOG_ERROR, "a session cannot be started: %s", err.text);

@@ -116,7 +116,7 @@ static bool skip_rest(struct talk *t, const struct chat_step *step, struct str c
     return true;
 }
 
-static bool expect(struct talk *t, const struct chat_step *step)
+static bool expect_once(struct talk *t, const struct chat_step *step)
 {
     struct str line;
     if (!next_line(t->server, &line))
@@ -126,6 +126,14 @@ static bool expect(struct talk *t, const struct chat_step *step)
     if (step->text.len <= CODE_LENGTH && goes_on(line))
         return skip_rest(t, step, step->text);
     drop_line(t->server, line);
+    return true;
+}
+
+static bool expect(struct talk *t, const struct chat_step *step)
+{
+    for (uint64_t i = 0; i < step->count; i++)
+        if (!expect_once(t, step))
+            return false;
     return true;
 }
 

@@ -75,7 +75,7 @@ static bool put_repeated(struct buf *out, struct str text)
 static bool add_step(struct reader *r, enum chat_kind kind, struct str text)
 {
     struct chat_step *step = &r->script->steps[r->script->step_count];
-    *step = (struct chat_step){.kind = kind, .line = r->line};
+    *step = (struct chat_step){.kind = kind, .line = r->line, .count = 1};
     if (!arena_copy(r->arena, text, &step->text))
         return wrong(r, "the script is too large");
     r->script->step_count++;
@@ -99,6 +99,19 @@ static bool read_send(struct reader *r, char form, struct str text)
         ok = add_step(r, CHAT_SEND, buf_str(&bytes));
     buf_finish(&bytes);
     return ok;
+}
+
+static bool read_expect_repeated(struct reader *r, struct str text)
+{
+    struct str count;
+    struct chat_step *step = &r->script->steps[r->script->step_count];
+    uint64_t n;
+    if (!str_cut(&text, ' ', &count) || !str_to_u64(count, &n) || n == 0)
+        return wrong(r, "a wrong count");
+    if (!add_step(r, CHAT_EXPECT, text))
+        return false;
+    step->count = n;
+    return true;
 }
 
 static bool read_ways(struct reader *r, struct str names)
@@ -164,6 +177,8 @@ static bool read_line(struct reader *r, struct str line)
         return read_send(r, form, text);
     if (who == 'S' && form == ':')
         return add_step(r, CHAT_EXPECT, text);
+    if (who == 'S' && form == '*')
+        return read_expect_repeated(r, text);
     if (who == 'M' && form == ':')
         return add_step(r, CHAT_LETTER, text);
     return wrong(r, "neither C, S, M, @ nor a comment");

@@ -8,6 +8,7 @@
 //     C* 3000 text              the same, so many times
 //     S: 250 text               the next line from the server begins so. A bare code also stands
 //                               for all lines of a reply of several
+//     S* 3 250 text             the same, so many lines
 //     S: ...                    what is left of such a reply, whatever it says
 //     S<close>                  the server has closed
 //     M: text                   the next line of the letter that was accepted last (in memory)
@@ -24,7 +25,8 @@ enum chat_kind { CHAT_SEND, CHAT_EXPECT, CHAT_REST, CHAT_CLOSE, CHAT_LETTER, CHA
 
 struct chat_step {
     enum chat_kind kind;
-    unsigned line; // in the file, from 1
+    unsigned line;  // in the file, from 1
+    uint64_t count; // of CHAT_EXPECT: so many lines
     struct str text;
 };
 

@@ -20,8 +20,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     must(whole.flags == cut.flags && whole.size == cut.size);
     must(whole.line_feeds == cut.line_feeds && whole.received == cut.received);
     must(whole.header_size == cut.header_size);
+    must(whole.fields == cut.fields && whole.fields_size == cut.fields_size);
 
     must(whole.size == text.len && whole.header_size <= whole.size);
+    must(whole.fields <= whole.fields_size && whole.fields_size <= whole.header_size);
     must(whole.line_feeds + whole.received <= whole.size);
     must(!(whole.flags & SCAN_8BIT) == str_is_ascii(text));
     must(!(whole.flags & SCAN_NUL) == (str_index(text, '\0') == text.len));

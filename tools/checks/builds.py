@@ -15,6 +15,7 @@ class Build(NamedTuple):
     what: str
     compiler: str
     options: tuple
+    folders: tuple = ()  # of the programs that are made; none: all
 
     def directory(self, root):
         return root / "build" / self.name
@@ -28,7 +29,9 @@ CLANG = Build("clang", "clang, no warnings", "clang",
               ("-Dtests=true", "-Dwerror=true", "-Dbuildtype=debug"))
 FUZZ = Build("fuzz", "clang, ASan, UBSan, libFuzzer", "clang",
              ("-Dfuzz=true", "-Dfault=true", "-Db_sanitize=address,undefined", "-Db_lundef=false"))
-ALL = (PLAIN, CHECK, CLANG, FUZZ)
+COVER = Build("cover", "gcc, counts lines", "gcc", ("-Dtests=true", "-Db_coverage=true"),
+              ("tests/chat", "tests/unit/proto"))
+ALL = (PLAIN, CHECK, CLANG, FUZZ, COVER)
 
 
 def _commands(root, build, jobs):
@@ -38,7 +41,15 @@ def _commands(root, build, jobs):
         options.append("-Dwerror=true")
     if not (directory / "build.ninja").exists():
         yield ["meson", "setup", *options, str(directory), str(root)]
-    yield ["ninja", "-C", str(directory), f"-j{jobs}"]
+    yield ["ninja", "-C", str(directory), f"-j{jobs}", *_wanted(root, build)]
+
+
+def _wanted(root, build):
+    """The targets of a build that makes some programs only."""
+    for target in _introspect(build.directory(root), "targets") if build.folders else ():
+        folder = os.path.relpath(os.path.dirname(target["defined_in"]), root)
+        if target["type"] == "executable" and folder in build.folders:
+            yield from (os.path.relpath(path, build.directory(root)) for path in target["filename"])
 
 
 def make(root, build, jobs):

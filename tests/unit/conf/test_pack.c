@@ -26,6 +26,7 @@ static struct conf good(struct conf_listen *listen)
     // clang-format off
     conf.limits.max_message = 65536;        conf.limits.max_recipients = 100;
     conf.limits.max_sessions = 1;           conf.limits.sessions_per_address = 1;
+    conf.limits.sessions_per_minute = 1;    conf.limits.loopback_exempt = true;
     conf.limits.smtp_idle = 1000;           conf.limits.pop3_idle = 1000;
     conf.limits.drain = 3600000;            conf.limits.arena = 4194304;
     conf.limits.disk_reserve = 0;           conf.limits.receivers = 64;

@@ -35,6 +35,8 @@ static void check_same(const struct scan *a, const struct scan *b)
     assert_true(a->line_feeds == b->line_feeds);
     assert_int_equal(a->received, b->received);
     assert_true(a->header_size == b->header_size);
+    assert_int_equal(a->fields, b->fields);
+    assert_true(a->fields_size == b->fields_size);
 }
 
 static void check_every_cut(struct str text, const struct scan *whole)
@@ -117,7 +119,7 @@ static void letters(void **state)
 static struct scan by_octets(struct str text)
 {
     struct scan s = {.size = text.len, .header_size = text.len};
-    bool body = false;
+    bool body = false, fields = true;
     for (size_t start = 0; start < text.len;) {
         struct str rest = str_skip(text, start);
         size_t end = str_index(rest, '\n');
@@ -139,6 +141,13 @@ static struct scan by_octets(struct str text)
         if (!body && str_starts_nocase(line, STR("Received")) &&
             str_starts(str_trim_blanks(str_skip(line, name)), STR(":")))
             s.received++;
+        bool folded = str_starts(line, STR(" ")) || str_starts(line, STR("\t"));
+        bool field = folded || str_index(line, ':') < line.len;
+        if (fields && field) {
+            s.fields += !folded;
+            s.fields_size += end + ended;
+        }
+        fields &= field;
         start += end + ended;
         if (!body && ended && line.len == 0) {
             body = true;
@@ -173,10 +182,41 @@ static void letters_thrown_together(void **state)
     buf_finish(&text);
 }
 
+// What the limits of a header hold for: a text that never had one is none, however long.
+static void fields(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint32_t fields;
+        uint64_t size;
+    } cases[] = {
+        {"", 0, 0},
+        {"Subject: x\r\n\r\nbody: y\r\n", 1, 12},
+        {"A: b\r\n c: d\r\n\te\r\nF: g\r\n\r\n", 2, 23},
+        {"A: b\r\nno field\r\nC: d\r\n", 1, 6},
+        {"no header\r\nbut: text\r\n", 0, 0},
+        {"\r\nA: b\r\n", 0, 0},
+        {"A: b\nC: d\n\nE: f\n", 2, 10},
+        {"no end", 0, 0},
+        {"A: no end", 1, 9},
+        {"A:\r\n", 1, 4},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct str text = str_of(cases[i].text);
+        struct scan whole = scan_pieces(text, 0, 1000);
+        if (whole.fields != cases[i].fields || whole.fields_size != cases[i].size)
+            fail_msg("case %zu: %u fields, %llu octets", i, whole.fields,
+                     (unsigned long long)whole.fields_size);
+        check_every_cut(text, &whole);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(letters),
+        cmocka_unit_test(fields),
         cmocka_unit_test(letters_thrown_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

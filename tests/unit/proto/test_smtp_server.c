@@ -233,6 +233,51 @@ static void early_input_while_the_answer_is_awaited(void **state)
     smtp_server_finish(&s);
 }
 
+// RFC 3030: the chunk may stand behind its BDAT while the answer is awaited; its octets come as
+// views, and the end is asked for once.
+static void a_letter_in_chunks_by_its_events(void **state)
+{
+    (void)state;
+    struct smtp_server s;
+    open_transaction(&s);
+    buf_clear(&s.out);
+    check_feed(&s, "BDAT 5\r\n", "data? wait ");
+    check_feed(&s, "a\r\nb.", "wait ");
+    assert_int_equal(s.out.len, 0);
+    answer(&s, SMTP_REPLY_go_ahead);
+    assert_int_equal(s.out.len, 0); // a chunk has no 354
+    check_feed(&s, "a\r", "body <a> more ");
+    assert_false(smtp_server_idle(&s));
+    check_feed(&s, "\nb.NOOP\r\n", "body <\r\n> body <b.> more ");
+    check_out(&s, "250 2.0.0 5 octets received\r\n250 2.0.0 Ok\r\n");
+    check_feed(&s, "BDAT 1 LAST\r\n\rNOOP\r\n", "body < > end? wait ");
+    answer(&s, SMTP_REPLY_queued);
+    check_feed(&s, "", "more ");
+    check_feed(&s, "BDAT 0 LAST\r\n", "refused 503 <> more ");
+    buf_clear(&s.out);
+    smtp_server_finish(&s);
+
+    // RSET between two chunks, and what is refused before any of them.
+    open_transaction(&s);
+    check_feed(&s, "BDAT 0\r\n", "data? wait ");
+    answer(&s, SMTP_REPLY_go_ahead);
+    check_feed(&s, "RSET\r\n", "reset more ");
+    smtp_server_finish(&s);
+    open_transaction(&s);
+    buf_clear(&s.out);
+    check_feed(&s, "BDAT 1\r\nxBDAT 1 LAST\r\nx", "data? wait ");
+    answer(&s, SMTP_REPLY_no_space);
+    check_feed(&s, "xBDAT 1 LAST\r\nx", "reset more ");
+    check_out(&s, "452 4.3.1 Not enough space; try again later [00000000000000000000000000]\r\n"
+                  "452 4.3.1 Not enough space; try again later [00000000000000000000000000]\r\n");
+    smtp_server_finish(&s);
+    open_transaction(&s);
+    check_feed(&s, "BDAT 1\r\n", "data? wait ");
+    answer(&s, SMTP_REPLY_shutting_down);
+    check_feed(&s, "x", "close 421 ");
+    smtp_server_finish(&s);
+}
+
 static void abort_at_any_time(void **state)
 {
     (void)state;
@@ -358,6 +403,9 @@ static void many_recipients_and_their_memory(void **state)
         full = event.type == SMTP_REFUSED;
         if (!full)
             answer(&s, SMTP_REPLY_recipient_ok);
+        if (full)
+            check_out(&s, "452 4.3.1 This transaction needs too much memory "
+                          "[00000000000000000000000000]\r\n");
         buf_clear(&s.out);
         assert_true(s.transaction.used <= LIMIT_session_memory);
     }
@@ -545,6 +593,7 @@ int main(void)
         cmocka_unit_test(refused_line_in_pieces),
         cmocka_unit_test(data_are_refused_at_once_and_answered_at_their_end),
         cmocka_unit_test(early_input_while_the_answer_is_awaited),
+        cmocka_unit_test(a_letter_in_chunks_by_its_events),
         cmocka_unit_test(abort_at_any_time),
         cmocka_unit_test(idle_is_a_good_moment),
         cmocka_unit_test(an_idle_session_holds_its_name_only),
