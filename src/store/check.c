@@ -349,10 +349,10 @@ static bool judge_abort(struct check *c, struct use *use, const struct segment_f
               c->held.number);
         return true;
     }
-    if (abort->good_end == before->segment.end && *missing > 0) {
+    if (abort->good_end == before->segment.end && (*missing > 0 || !c->next_frame)) {
         found(c, CHECK_ABORTED_NOTHING, before->file, abort->good_end, "frame %" PRIu64,
               frame->number - 1);
-        --*missing;
+        *missing -= *missing > 0;
     } else if (abort->good_end > before->segment.end) {
         found(c, CHECK_LOST_END, before->file, before->segment.end, "up to the abort at %" PRIu64,
               abort->good_end);
