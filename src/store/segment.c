@@ -97,15 +97,21 @@ bool segment_create(int log_dir, struct segment *s, struct err *err)
     return true;
 }
 
-bool segment_begin(struct segment *s, struct err *err)
+void segment_put_header(char block[SEGMENT_BLOCK], const struct segment *s)
 {
-    char block[SEGMENT_BLOCK] = {0};
+    memset(block, 0, SEGMENT_BLOCK);
     memcpy(block, segment_magic, sizeof segment_magic);
     set_le(block + 12, SEGMENT_VERSION, 4);
     set_le(block + 16, s->use, 8);
     set_le(block + 24, s->size, 8);
     memcpy(block + 32, s->epoch, SEGMENT_EPOCH);
     set_le(block + 8, crc32c(0, str_from(block + 12, HEADER_USED - 12)), 4);
+}
+
+bool segment_begin(struct segment *s, struct err *err)
+{
+    char block[SEGMENT_BLOCK];
+    segment_put_header(block, s);
     int rc = os_pwrite_all(s->fd, str_from(block, sizeof block), 0);
     if (rc == 0)
         rc = os_fdatasync(s->fd);
