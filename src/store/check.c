@@ -62,7 +62,7 @@ struct check {
     struct use *uses; // in the order of the log, once they are all known
     size_t use_count, use_cap;
     size_t unjudged;     // the first whose end the next whole frame judges
-    uint64_t next_frame; // 0 = no frame was seen
+    uint64_t next_frame; // 0 = not known: what came before the log is gone
     struct buf bytes;    // the segment that is read
     struct segment_frame held;
     struct use *held_use; // NULL = nothing is held
@@ -428,14 +428,13 @@ static void take_frame(struct check *c, struct use *use, struct segment_frame *f
         return;
     }
     uint64_t missing = c->next_frame && !(hole && first) ? frame->number - c->next_frame : 0;
-    if (first) {
-        if (begins_with_abort(frame, &abort))
-            aborted = judge_abort(c, use, frame, &abort, &missing);
+    if (first && begins_with_abort(frame, &abort))
+        aborted = judge_abort(c, use, frame, &abort, &missing);
+    if (first)
         judge_ends(c, use, missing);
-    } else if (missing && !hole) {
+    if (missing && !hole && (!first || use == c->uses))
         found(c, CHECK_BAD_NUMBER, use->file, frame->offset, "%" PRIu64 " instead of %" PRIu64,
               frame->number, c->next_frame);
-    }
     release_held(c, aborted);
     c->held = *frame;
     c->held_use = use;
@@ -640,6 +639,7 @@ static bool take_log(struct check *c)
         return false;
     if (c->use_count)
         qsort(c->uses, c->use_count, sizeof c->uses[0], by_use);
+    c->next_frame = c->use_count && c->uses[0].segment.use == 1; // both count from 1
     for (size_t i = 0; i < c->use_count; i++) {
         struct use *use = &c->uses[i];
         char name[24];

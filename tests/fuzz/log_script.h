@@ -56,6 +56,8 @@ static inline void begin_frame(struct log *log)
 static inline void end_frame(struct log *log)
 {
     struct segment *seg = &log->segments[log->count - 1];
+    if (log->records == 0)
+        return;
     segment_seal_frame(&log->frame, seg, log->frames + 1, log->records);
     if (log->frame.len <= seg->size - seg->end) {
         memcpy(log->bytes[log->count - 1] + seg->end, log->frame.ptr, log->frame.len);

@@ -91,6 +91,8 @@ static void begin_use(struct writer *w, uint64_t number, uint64_t use)
     w->segment.end = SEGMENT_BLOCK;
     memset(w->segment.epoch, (int)(use & 0xff), SEGMENT_EPOCH);
     memset(w->bytes, 0, SEGMENT);
+    if (use == 1) // a log of its own
+        w->next_frame = 1;
     begin_frame(w);
 }
 
@@ -208,7 +210,7 @@ static int make_writer(void **state)
     static struct writer w;
     if (set_up(state) != 0)
         return -1;
-    w = (struct writer){.box = *state, .next_frame = 1};
+    w = (struct writer){.box = *state};
     close_spool(w.box);
     char path[160];
     file_path(w.box, path, "log", "000000000001");
@@ -376,7 +378,6 @@ static void an_abort_of_what_is_not_whole(void **state)
     struct writer *w = *state;
     for (int torn = 0; torn < 3; torn++) { // not there; torn; the first of its use
         begin_use(w, 1, 1);
-        w->next_frame = 1;
         if (torn < 2)
             frame_of(w, 1);
         uint64_t at = frame_of(w, 2);
@@ -550,6 +551,11 @@ static void frames_with_a_wrong_number(void **state)
     check_seen(w->box, CHECK_BAD_NUMBER, 2);
     look(w->box, &seen);
     assert_int_equal(seen.report.letters, 2); // the third was not obeyed
+    begin_use(w, 1, 1);                       // nothing can stand before the first frame of all
+    w->next_frame = 5;
+    frame_of(w, 1);
+    end_use(w);
+    check_seen(w->box, CHECK_BAD_NUMBER, 1);
 }
 
 static void a_use_that_is_lost(void **state)
@@ -603,7 +609,6 @@ static void aborts_out_of_place(void **state)
     } wrong[] = {{2, 1, 0}, {1, 2, 0}, {1, 1, 2}, {1, 0, 0}};
     for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
         begin_use(w, 1, 1);
-        w->next_frame = 1;
         frame_of(w, 1);
         frame_of(w, 2);
         at = frame_of(w, 3);
