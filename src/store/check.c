@@ -554,12 +554,33 @@ static bool all_zeros(struct str bytes)
            (bytes.ptr[0] == '\0' && memcmp(bytes.ptr, bytes.ptr + 1, bytes.len - 1) == 0);
 }
 
+// The descriptor of a file of the log and its size, or -errno.
+static int open_segment(const struct check *c, const char *name, uint64_t *size)
+{
+    struct stat st;
+    int fd = os_open(c->log_dir, name, O_RDONLY | O_NOFOLLOW, 0);
+    int rc = fd < 0 ? fd : os_fstat(fd, &st);
+    if (rc < 0) {
+        os_close(&fd);
+        return rc;
+    }
+    *size = (uint64_t)st.st_size;
+    return fd;
+}
+
 // The whole file into c->bytes.
 static bool load(struct check *c, const char *name, const char *file)
 {
+    uint64_t size;
+    int fd = open_segment(c, name, &size);
     buf_clear(&c->bytes);
-    int rc = os_read_file(c->log_dir, name, &c->bytes);
-    return rc >= 0 || fail(c, rc, file);
+    char *to = fd < 0 ? NULL : buf_reserve(&c->bytes, (size_t)size);
+    ssize_t n = to ? os_pread_all(fd, to, (size_t)size, 0) : fd < 0 ? fd : -EFBIG;
+    os_close(&fd);
+    if (n < 0)
+        return fail(c, (int)n, file);
+    buf_added(&c->bytes, (size_t)n);
+    return true;
 }
 
 // A segment of zeros, or one whose header is damaged.
@@ -598,20 +619,18 @@ static bool each_segment(void *context, const char *name)
     struct check *c = context;
     struct segment seg = {.fd = -1};
     char file[FILE_NAME], block[SEGMENT_BLOCK] = {0};
-    struct stat st;
+    uint64_t file_size;
     show_name(file, "log", name);
     if (strlen(name) != 12 || !str_to_u64(str_of(name), &seg.number)) {
         found(c, CHECK_STRANGER, file, 0, "not a segment");
         return true;
     }
     c->report->segments++;
-    int fd = os_open(c->log_dir, name, O_RDONLY | O_NOFOLLOW, 0);
-    int rc = fd < 0 ? fd : os_fstat(fd, &st);
-    ssize_t n = rc < 0 ? rc : os_pread_all(fd, block, sizeof block, 0);
+    int fd = open_segment(c, name, &file_size);
+    ssize_t n = fd < 0 ? fd : os_pread_all(fd, block, sizeof block, 0);
     os_close(&fd);
     if (n < 0)
         return fail(c, (int)n, file);
-    uint64_t file_size = (uint64_t)st.st_size;
     seg.size = file_size & ~(uint64_t)(SEGMENT_BLOCK - 1);
     segment_read_header(block, &seg);
     if (seg.use == 0)
