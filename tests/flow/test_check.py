@@ -52,11 +52,13 @@ class Check(unittest.TestCase):
     def struck(self, instance, spool):
         """One octet of a body, in the log and in a file."""
         (body,) = os.listdir(os.path.join(spool, "body"))
-        log = os.path.join(spool, "log")
-        with open(os.path.join(log, min(os.listdir(log))), "rb") as file:
-            at = file.read().index(b"short")
+        for name in os.listdir(os.path.join(spool, "log")):
+            with open(os.path.join(spool, "log", name), "rb") as file:
+                octets = file.read()
+            if b"short" in octets:
+                segment, at = name, octets.index(b"short")
         for path, offset in ((os.path.join(spool, "body", body), 200_000),
-                             (os.path.join(log, min(os.listdir(log))), at)):
+                             (os.path.join(spool, "log", segment), at)):
             with open(path, "r+b") as file:
                 file.seek(offset)
                 octet = file.read(1)
@@ -64,7 +66,7 @@ class Check(unittest.TestCase):
                 file.write(bytes([octet[0] ^ 1]))
         found = instance.spool_check(damage=True)
         self.assertEqual({(f["state"], f["file"], f["damage"]) for f in found["findings"]},
-                         {(18, f"body/{body}", True), (14, f"log/{min(os.listdir(log))}", True)})
+                         {(18, f"body/{body}", True), (14, f"log/{segment}", True)})
         self.assertEqual(found["states"]["14"] + found["states"]["18"], found["damage"])
         _, text, _ = instance.outcome("spool", "check", codes=(1,))
         self.assertIn("DAMAGE, state 14, something between two whole frames", text)
