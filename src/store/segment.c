@@ -33,18 +33,18 @@ void segment_name(char name[24], uint64_t number)
     snprintf(name, 24, "%012llu", (unsigned long long)number);
 }
 
-static bool read_header(const char block[SEGMENT_BLOCK], struct segment *s)
+void segment_read_header(const char block[SEGMENT_BLOCK], struct segment *s)
 {
-    if (memcmp(block, segment_magic, sizeof segment_magic) != 0)
-        return false;
-    if (crc32c(0, str_from(block + 12, HEADER_USED - 12)) != get_le(block + 8, 4))
-        return false;
-    if (get_le(block + 12, 4) != SEGMENT_VERSION)
-        return false;
+    static const char zeros[HEADER_USED];
+    s->use = 0;
+    s->blank = memcmp(block, zeros, sizeof zeros) == 0;
+    if (memcmp(block, segment_magic, sizeof segment_magic) != 0 ||
+        crc32c(0, str_from(block + 12, HEADER_USED - 12)) != get_le(block + 8, 4) ||
+        get_le(block + 12, 4) != SEGMENT_VERSION)
+        return;
     s->cut = get_le(block + 24, 8) > s->size; // what is left of it is read all the same
     s->use = get_le(block + 16, 8);
     memcpy(s->epoch, block + 32, SEGMENT_EPOCH);
-    return true;
 }
 
 bool segment_open(int log_dir, uint64_t number, struct segment *s, struct err *err)
@@ -64,10 +64,7 @@ bool segment_open(int log_dir, uint64_t number, struct segment *s, struct err *e
     }
     s->size = (uint64_t)st.st_size & ~(uint64_t)(SEGMENT_BLOCK - 1);
     s->end = SEGMENT_BLOCK;
-    static const char zeros[HEADER_USED];
-    s->blank = memcmp(block, zeros, sizeof zeros) == 0;
-    if (!read_header(block, s))
-        s->use = 0;
+    segment_read_header(block, s);
     return true;
 }
 
@@ -100,15 +97,21 @@ bool segment_create(int log_dir, struct segment *s, struct err *err)
     return true;
 }
 
-bool segment_begin(struct segment *s, struct err *err)
+void segment_put_header(char block[SEGMENT_BLOCK], const struct segment *s)
 {
-    char block[SEGMENT_BLOCK] = {0};
+    memset(block, 0, SEGMENT_BLOCK);
     memcpy(block, segment_magic, sizeof segment_magic);
     set_le(block + 12, SEGMENT_VERSION, 4);
     set_le(block + 16, s->use, 8);
     set_le(block + 24, s->size, 8);
     memcpy(block + 32, s->epoch, SEGMENT_EPOCH);
     set_le(block + 8, crc32c(0, str_from(block + 12, HEADER_USED - 12)), 4);
+}
+
+bool segment_begin(struct segment *s, struct err *err)
+{
+    char block[SEGMENT_BLOCK];
+    segment_put_header(block, s);
     int rc = os_pwrite_all(s->fd, str_from(block, sizeof block), 0);
     if (rc == 0)
         rc = os_fdatasync(s->fd);

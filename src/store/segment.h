@@ -44,8 +44,11 @@ struct segment {
 // Name of a segment's file below spool/log.
 void segment_name(char name[24], uint64_t number);
 
-// Opens an existing file and reads its header. Blank: never used; use 0 and not blank: the header
-// is damaged.
+// What the first block says: use, epoch, blank, cut; s->size is the file's. Blank: never used; use
+// 0 and not blank: the header is damaged. Pure.
+void segment_read_header(const char block[SEGMENT_BLOCK], struct segment *s);
+void segment_put_header(char block[SEGMENT_BLOCK], const struct segment *s);
+// Opens an existing file and reads its header.
 MUST_USE bool segment_open(int log_dir, uint64_t number, struct segment *s, struct err *err);
 // Makes the file, filled with zeros to s->size, synced with its directory.
 MUST_USE bool segment_create(int log_dir, struct segment *s, struct err *err);

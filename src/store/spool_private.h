@@ -1,6 +1,6 @@
 // Shared by the files of the spool: spool.c (index and adding), large.c (bodies in files of their
 // own), commit.c (batches and the commit thread), compact.c (what keeps the log short), recover.c
-// (reading the log at start). Nobody else includes this.
+// (reading the log at start), check.c (reading it to judge it). Nobody else includes this.
 #ifndef STORE_SPOOL_PRIVATE_H
 #define STORE_SPOOL_PRIVATE_H
 
@@ -15,6 +15,7 @@ enum record_kind {
     RECORD_STATE = 2,  // id recipient state attempts next_s reason
     RECORD_ABORT = 3,  // segment number, its use, last good offset: what stands behind was never
                        // acknowledged
+    RECORD_PLACE = 4,  // in an index only: the fixed part of a letter, then where its data stands
 };
 
 enum { RECORD_LARGE = 1 }; // flag of RECORD_LETTER

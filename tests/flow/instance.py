@@ -105,17 +105,31 @@ class Instance:
 
     # ---- the command
 
-    def run(self, *words, code=0, stdin=b"", conf=True, timeout=PATIENCE):
-        """The standard output of a command, or its standard error where it has to fail."""
+    def outcome(self, *words, codes, stdin=b"", conf=True, timeout=PATIENCE):
+        """Exit status, standard output and standard error of a command."""
         if isinstance(stdin, str):
             stdin = stdin.encode()
         done = subprocess.run([self.command, *(["-c", self.conf] if conf else []), *words],
                               input=stdin, capture_output=True, timeout=timeout,
                               env=self.environment)
         out, err = done.stdout.decode(), done.stderr.decode()
-        if done.returncode != code or SANITIZER.search(err):
-            raise Trouble(f"{' '.join(words)}: status {done.returncode}, wanted {code}\n{out}{err}")
+        if done.returncode not in codes or SANITIZER.search(err):
+            raise Trouble(f"{' '.join(words)}: status {done.returncode}, wanted {codes}\n{out}{err}")
+        return done.returncode, out, err
+
+    def run(self, *words, code=0, **options):
+        """The standard output of a command, or its standard error where it has to fail."""
+        _, out, err = self.outcome(*words, codes=(code,), **options)
         return err if code else out
+
+    def spool_check(self, damage=False):
+        """What `spool check` says of the spool of an instance that does not run. Damage is Trouble
+        unless it may be there."""
+        code, out, _ = self.outcome("spool", "check", "--json", codes=(0, 1) if damage else (0,))
+        found = json.loads(out)
+        if code != (found["damage"] > 0):
+            raise Trouble(f"spool check ended with {code}: {out}")
+        return found
 
     def add_user(self, address, password=PASSWORD):
         self.run("user", "add", address, "--password-stdin", stdin=password + "\n")

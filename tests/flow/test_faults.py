@@ -72,6 +72,7 @@ class Faults(unittest.TestCase):
                     instance.works_again()
                     self.assertEqual(instance.count(b"Subject: bad"), 0)
                     instance.stop()
+                    instance.spool_check()
                     instance.start()
                     instance.works_again()
                     self.assertEqual(instance.count(b"Subject: bad"), 0)
@@ -279,6 +280,7 @@ class PowerCut(unittest.TestCase):
         instance.environment = dict(os.environ)
         promised = 0
         try:
+            instance.spool_check()
             instance.start()
             instance.settle()
             for text, (users, moment) in acknowledged.items():

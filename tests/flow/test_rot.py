@@ -237,6 +237,7 @@ class Rot(unittest.TestCase):
         post.close()
         wait_for(lambda: len(box.instance.events("deferred")) >= len(post.expected), "deferrals")
         box.instance.stop()
+        self.assertEqual(box.instance.spool_check()["recipients"]["waiting"], len(post.expected))
         box.keep()
         suffered = 0
         for turn in range(ROUNDS):
@@ -255,11 +256,13 @@ class Rot(unittest.TestCase):
 
     def after(self, box, post, damage):
         corrupt = len(box.instance.events("corrupt"))
+        found = box.instance.spool_check(damage=True)
         box.instance.start()
         missing = self.after_start(box, post, damage.letters)
         reported = len(box.instance.events("corrupt")) - corrupt
         self.assertGreaterEqual(reported, box.corrupt())
         if missing and not damage.silent:
+            self.assertGreater(found["damage"], 0)
             self.assertIn("damage", box.instance.said())
             if not damage.what.startswith("body"):
                 self.assertGreater(reported, 0)

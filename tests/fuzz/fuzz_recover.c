@@ -1,163 +1,8 @@
-// Recovery of segments in memory. The input is a script that puts records into frames, ends frames,
-// and begins segments; then it strikes octets. All is obeyed as at a start, and the books must
-// agree: each counter says what the letters say. The same log once more changes nothing.
-#include "store/spool_private.h"
+// Recovery of segments in memory. All of a scripted log is obeyed as at a start, and the books must
+// agree: each counter says what the letters say.
+#include "log_script.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-enum { SEGMENTS = 4, SEGMENT = 64 * 1024, RECORD_MOST = 2000 };
-
-struct log {
-    struct segment segments[SEGMENTS];
-    char *bytes[SEGMENTS];
-    size_t count;
-    uint64_t frames;
-    uint32_t records;
-    struct buf frame;
-};
-
-static unsigned take_byte(struct str *in)
-{
-    unsigned byte = in->len ? (unsigned char)in->ptr[0] : 0;
-    *in = str_skip(*in, 1);
-    return byte;
-}
-
-static struct str take(struct str *in, size_t len)
-{
-    struct str part = str_sub(*in, 0, len);
-    *in = str_skip(*in, part.len);
-    return part;
-}
-
-static void begin_segment(struct log *log)
-{
-    struct segment *seg = &log->segments[log->count];
-    *seg = (struct segment){.number = log->count + 1, .use = log->count + 1, .size = SEGMENT};
-    seg->epoch[0] = (uint8_t)log->count;
-    seg->end = SEGMENT_BLOCK;
-    seg->fd = -1;
-    list_init(&seg->letters);
-    log->bytes[log->count] = calloc(1, SEGMENT);
-    must(log->bytes[log->count] != NULL);
-    log->count++;
-}
-
-static void begin_frame(struct log *log)
-{
-    static const char room[SEGMENT_FRAME_HEADER];
-    buf_clear(&log->frame);
-    buf_put(&log->frame, str_from(room, sizeof room));
-    log->records = 0;
-}
-
-static void end_frame(struct log *log)
-{
-    struct segment *seg = &log->segments[log->count - 1];
-    segment_seal_frame(&log->frame, seg, log->frames + 1, log->records);
-    if (log->frame.len <= seg->size - seg->end) {
-        memcpy(log->bytes[log->count - 1] + seg->end, log->frame.ptr, log->frame.len);
-        seg->end += log->frame.len;
-        log->frames++;
-    }
-    begin_frame(log);
-}
-
-// A letter that is well made: few ids, so that states and aborts find them.
-static void put_letter(struct log *log, struct str *script)
-{
-    struct buf data;
-    unsigned id = take_byte(script) % 8, recipients = take_byte(script) % 5;
-    unsigned envelope = recipients + take_byte(script) % 16, body = take_byte(script);
-    static const char zeros[512];
-    char bytes[16] = {(char)id};
-    buf_init(&data, 4096);
-    buf_put(&data, str_from(bytes, sizeof bytes));
-    buf_put_u32(&data, envelope);
-    buf_put_u32(&data, 0);
-    buf_put_u64(&data, body);
-    buf_put_u32(&data, 0);
-    buf_put_u32(&data, 0);
-    buf_put_u32(&data, recipients);
-    buf_put(&data, str_from(zeros, envelope + body));
-    segment_put_record(&log->frame, RECORD_LETTER, 0, buf_str(&data));
-    buf_finish(&data);
-}
-
-static void put_state(struct log *log, struct str *script)
-{
-    struct buf data;
-    char bytes[16] = {(char)(take_byte(script) % 8)};
-    buf_init(&data, 256);
-    buf_put(&data, str_from(bytes, sizeof bytes));
-    buf_put_u32(&data, take_byte(script) % 6);
-    buf_put_byte(&data, (char)(take_byte(script) % 6));
-    buf_put_u16(&data, 1);
-    buf_put_u32(&data, 7);
-    buf_put(&data, take(script, take_byte(script) % 4));
-    segment_put_record(&log->frame, RECORD_STATE, 0, buf_str(&data));
-    buf_finish(&data);
-}
-
-static void put_abort(struct log *log, struct str *script)
-{
-    struct buf data;
-    unsigned number = take_byte(script) % (SEGMENTS + 1);
-    buf_init(&data, 64);
-    buf_put_u64(&data, number);
-    buf_put_u64(&data, number + (take_byte(script) > 250));
-    buf_put_u64(&data, (uint64_t)take_byte(script) * 1024);
-    segment_put_record(&log->frame, RECORD_ABORT, 0, buf_str(&data));
-    buf_finish(&data);
-}
-
-static void write_log(struct log *log, struct str *script)
-{
-    begin_segment(log);
-    begin_frame(log);
-    while (script->len) {
-        unsigned what = take_byte(script);
-        if (what == 0xff)
-            break;
-        log->records++;
-        switch (what % 8) {
-        case 0:
-        case 1:
-            put_letter(log, script);
-            break;
-        case 2:
-        case 3:
-            put_state(log, script);
-            break;
-        case 4:
-            put_abort(log, script);
-            break;
-        case 5: // whatever it is
-            segment_put_record(&log->frame, (uint8_t)(take_byte(script) % 5),
-                               (uint8_t)take_byte(script), take(script, take_byte(script)));
-            break;
-        case 6:
-            end_frame(log);
-            break;
-        default:
-            end_frame(log);
-            if (log->count < SEGMENTS)
-                begin_segment(log);
-        }
-        if (log->frame.len > SEGMENT / 2)
-            end_frame(log);
-    }
-    end_frame(log);
-}
-
-static void strike(struct log *log, struct str script)
-{
-    while (script.len >= 4) {
-        size_t segment = take_byte(&script) % log->count;
-        size_t at = (take_byte(&script) << 8 | take_byte(&script)) % SEGMENT;
-        log->bytes[segment][at] = (char)(log->bytes[segment][at] ^ (int)take_byte(&script));
-    }
-}
 
 static void set_aside(struct recovery *r, const struct segment *seg, uint64_t from, uint64_t to)
 {
@@ -205,20 +50,14 @@ static void recover(struct spool *s, struct log *log)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct log log = {.count = 0};
+    struct log log;
     struct spool *s = spool_new(-1);
     struct str script = str_from(data, size);
-    buf_init(&log.frame, 4 * SEGMENT);
-    write_log(&log, &script);
+    log_write(&log, &script);
     strike(&log, script);
-    for (size_t i = 0; i < log.count; i++)
-        list_append(&s->segments, &log.segments[i].link);
+    log_link(&log, s);
     recover(s, &log);
-    while (!list_empty(&s->segments)) // they are not the spool's to free
-        list_remove(s->segments.next);
-    spool_close(&s);
-    for (size_t i = 0; i < log.count; i++)
-        free(log.bytes[i]);
-    buf_finish(&log.frame);
+    log_close(&s);
+    log_free(&log);
     return 0;
 }

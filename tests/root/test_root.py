@@ -191,7 +191,7 @@ class Root(unittest.TestCase):
                 self.send_and_fetch(instance, 25)
 
     def test_commands_of_root_leave_no_roots_files(self):
-        """`user add` by root while the server runs as somebody else: the databases stay usable."""
+        """`user add`, `spool check` by root where the server runs as somebody else: all stays usable."""
         with Instance(PLAIN, users=(), start=False) as instance:
             run_as_other(instance)
             instance.start()
@@ -200,6 +200,11 @@ class Root(unittest.TestCase):
             instance.add_user(ALICE)
             instance.stop()
             instance.run("user", "remove", "u0@example.test")
+            instance.spool_check()
+            who = pwd.getpwnam(RUN_AS)
+            for folder, folders, files in os.walk(os.path.join(instance.directory, "spool")):
+                for name in folders + files:
+                    self.assertEqual(os.lstat(os.path.join(folder, name)).st_uid, who.pw_uid, name)
             instance.start()
             self.send_and_fetch(instance)
             self.assertEqual(len([json.loads(line) for line in

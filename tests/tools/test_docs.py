@@ -51,11 +51,18 @@ class Tables(TreeTest):
     def test_every_row_of_the_real_tables_is_found(self):
         made = generator()
         for path, macro in (("src/os/events.def", "EVENT"), ("src/ipc/messages.def", "MESSAGE"),
-                            ("src/base/limits.def", "LIMIT"), ("src/proto/replies.def", "REPLY")):
+                            ("src/base/limits.def", "LIMIT"), ("src/proto/replies.def", "REPLY"),
+                            ("src/store/spool_states.def", "SPOOL_STATE")):
             count = sum(line.startswith(macro + "(")
                         for line in (ROOT / path).read_text().splitlines())
             self.assertEqual(count, len(list(made.rows(path, macro))), path)
             self.assertGreater(count, 5)
+
+    def test_a_made_part_of_a_page(self):
+        page = "By hand.\n<!-- part: made -->\nold\n<!-- end -->\n<!-- other: made -->\n<!-- end -->\n"
+        made = generator().with_parts(page, {"part": lambda: "new \\1\n"})
+        self.assertEqual(page.replace("old\n", "\nnew \\1\n\n"), made)
+        self.assertEqual(made, generator().with_parts(made, {"part": lambda: "new \\1\n"}))
 
     def test_a_bar_does_not_end_a_cell(self):
         self.assertIn("| a\\|b |", generator().table(("x",), [("a|b",)]))
