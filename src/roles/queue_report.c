@@ -96,8 +96,10 @@ static void put_status(struct queue *q, struct buf *out)
         {"letters", c.letters},
         {"recipients", c.recipients},
         {"attempts", q->attempts},
+        {"backlog", queue_backlog(q)},
         {"delivered", q->delivered},
         {"deferred", q->deferred},
+        {"kept_back", q->kept_back},
         {"segments", c.segments},
         {"free_segments", c.free_segments},
         {"commits", c.commits},
@@ -111,6 +113,8 @@ static void put_status(struct queue *q, struct buf *out)
     }
     json_name(&j, "space");
     json_put_bool(&j, q->has_space);
+    json_name(&j, "paced");
+    json_put_bool(&j, !list_empty(&q->late));
     json_close_object(&j);
     buf_put_byte(out, '\n');
 }

@@ -200,12 +200,17 @@ static void on_end(struct session *s)
     if (whole && letter->scan.received >= LIMIT_hops) {
         refuse(s, SMTP_REPLY_too_many_hops, "hops");
     } else if (whole && letter_submit(s)) {
-        wait_for_answer(s, SMTP_REPLY_local_trouble);
+        session_submitted(s);
         return;
     } else {
         refuse(s, letter->trouble, letter->trouble == SMTP_REPLY_no_space ? "space" : "queue");
     }
     drop_letter(s);
+}
+
+void session_submitted(struct session *s)
+{
+    wait_for_answer(s, SMTP_REPLY_local_trouble);
 }
 
 // The letter is its caller's to free: memory that the queue may read is not the session's any more.
