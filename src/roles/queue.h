@@ -87,6 +87,6 @@ void queue_on_delivered(struct ipc_channel *channel, struct msg *m, void *owner)
 void queue_attempt_lost(struct queue *q, enum ipc_type request, void *owner);
 
 // queue_report.c
-bool queue_ask(struct role *role, struct str what, struct str argument, struct buf *out);
+void queue_ask(struct role *role, struct str what, struct str argument, struct question *question);
 
 #endif

@@ -1,4 +1,4 @@
-"""A queue that is long: new letters are slowed instead of piling up."""
+"""A queue that is long: all of it is listed, and new letters are slowed instead of piling up."""
 
 import json
 import os
@@ -9,6 +9,29 @@ from instance import Instance, stuff, wait_for
 
 ALICE = "alice@example.test"
 MARK = 20000  # LIMIT_attempts
+
+
+class List(unittest.TestCase):
+    def test_a_long_list(self):
+        """More recipients than one answer holds, some of them of letters longer than a page."""
+        with Instance(users=(ALICE,), start=False) as instance:
+            instance.fill("letters=30", "recipients=2500", "body=64", ALICE)
+            instance.fill("letters=40000", "body=64", ALICE)
+            instance.start()
+            rows = [json.loads(line)
+                    for line in instance.run("queue", "list", "--json").splitlines()]
+            self.assertEqual(len(rows), 30 * 2500 + 40000)
+            count = {}
+            for row in rows:
+                count[row["id"]] = count.get(row["id"], 0) + 1
+                self.assertEqual((row["to"], row["state"], row["attempts"], row["reason"]),
+                                 (ALICE, "deferred", 1, "deferred by spool_fill"))
+            self.assertEqual(sorted(count.values()), [1] * 40000 + [2500] * 30)
+            table = instance.run("queue", "list").splitlines()
+            self.assertEqual(sum(ALICE in line for line in table), len(rows))
+            self.assertIn("no such place", instance.ask("queue list 1 2", wanted=False))
+            self.assertIn("no such place", instance.ask("queue list 1 2 x", wanted=False))
+            self.assertEqual(instance.ask("queue list 999999 0 0"), "")
 
 
 class Pace(unittest.TestCase):
@@ -49,6 +72,9 @@ class Pace(unittest.TestCase):
             self.send_all(clients)
             for client in clients:  # late, and still said
                 client.expect(250)
+            backlog = self.instance.run("status").splitlines()[-1].split()
+            self.assertGreater(int(backlog[2]), MARK)
+            self.assertIn(backlog[3], ("yes", "no"))
             self.lose_the_receiver(clients)
             self.drain(page)
             self.deliver()
