@@ -38,6 +38,7 @@ struct fill {
     struct buf body;
     uint8_t base[10];
     uint64_t added, body_bytes;
+    uint64_t segments_most; // before compaction had its time
     struct spool_waiter waiter;
     bool told;
 };
@@ -119,6 +120,23 @@ static void set_state(struct fill *f, struct spool_letter *letter, bool ends)
     }
 }
 
+// Compaction goes on behind the last letter: until nothing has changed for a while.
+static void settle(struct fill *f)
+{
+    struct spool_counts c;
+    uint64_t moved = 0, segments = 0;
+    spool_count(f->spool, &c);
+    f->segments_most = c.segments;
+    for (int quiet = 0; quiet < SETTLE_TURNS; quiet++) {
+        turn(f, 5);
+        spool_count(f->spool, &c);
+        if (c.moved != moved || c.segments != segments)
+            quiet = 0;
+        moved = c.moved;
+        segments = c.segments;
+    }
+}
+
 static void fill(struct fill *f)
 {
     static struct spool_letter *letters[BATCH];
@@ -132,8 +150,7 @@ static void fill(struct fill *f)
             set_state(f, letters[i], (first + i) % 10 < f->options.ended);
     }
     wait_until_durable(f, true);
-    for (int i = 0; i < SETTLE_TURNS; i++) // compaction goes on for a while
-        turn(f, 5);
+    settle(f);
 }
 
 static void report(struct fill *f, uint64_t begin_us)
@@ -141,10 +158,11 @@ static void report(struct fill *f, uint64_t begin_us)
     struct spool_counts c;
     spool_count(f->spool, &c);
     printf("{\"letters\":%" PRIu64 ",\"letter_bytes\":%" PRIu64 ",\"live_bytes\":%" PRIu64
-           ",\"segments\":%" PRIu64 ",\"segment_bytes\":%d,\"written_bytes\":%" PRIu64
-           ",\"moved\":%" PRIu64 ",\"commits\":%" PRIu64 ",\"seconds\":%.3f}\n",
-           c.letters, f->body_bytes, c.live_bytes, c.segments, LIMIT_segment, c.committed_bytes,
-           c.moved, c.commits, (double)(os_monotonic_us() - begin_us) / 1e6);
+           ",\"segments\":%" PRIu64 ",\"segments_most\":%" PRIu64
+           ",\"segment_bytes\":%d,\"written_bytes\":%" PRIu64 ",\"moved\":%" PRIu64
+           ",\"commits\":%" PRIu64 ",\"seconds\":%.3f}\n",
+           c.letters, f->body_bytes, c.live_bytes, c.segments, f->segments_most, LIMIT_segment,
+           c.committed_bytes, c.moved, c.commits, (double)(os_monotonic_us() - begin_us) / 1e6);
 }
 
 static bool take_option(struct options *o, struct str text)
