@@ -136,7 +136,7 @@ static int read_answer(const struct command *c, struct str answer, struct buf *b
     return EXIT_DONE;
 }
 
-int control_ask(struct command *c, const char *request, struct buf *body)
+int control_ask(struct command *c, struct str request, struct buf *body)
 {
     struct call call = {.watch = {.ready = ready}, .silence = {.fire = too_silent}};
     struct buf line;
@@ -148,7 +148,7 @@ int control_ask(struct command *c, const char *request, struct buf *body)
     if (fd < 0)
         return command_fail(c, "%.*s/control: %s", STR_ARG(c->conf->state_dir), strerror(-fd));
     buf_init(&line, LIMIT_control_request);
-    buf_putf(&line, "%s\n", request);
+    buf_putf(&line, "%.*s\n", STR_ARG(request));
     buf_init(&call.answer, LIMIT_control_reply);
     call.watch.fd = fd;
     call.unsent = buf_str(&line);

@@ -49,7 +49,7 @@ int serve_command(struct command *c)
 }
 
 // A question whose answer is only yes or no.
-static int ask(struct command *c, const char *request)
+static int ask(struct command *c, struct str request)
 {
     struct buf body;
     buf_init(&body, LIMIT_control_reply);
@@ -60,7 +60,7 @@ static int ask(struct command *c, const char *request)
 
 int stop_command(struct command *c)
 {
-    int code = ask(c, "stop");
+    int code = ask(c, STR("stop"));
     if (code == EXIT_DONE && !control_wait_gone(c, c->conf->limits.drain + STOP_MARGIN_MS))
         code = command_later(c, "it was told to stop and is still there");
     return code;
@@ -68,7 +68,23 @@ int stop_command(struct command *c)
 
 int reload_command(struct command *c)
 {
-    return ask(c, "reload");
+    return ask(c, STR("reload"));
+}
+
+// What the queue has to do. While it is being started again nothing is said of it.
+static void put_queue(struct command *c)
+{
+    static const struct table_column columns[] = {
+        {"LETTERS", true}, {"RECIPIENTS", true}, {"BACKLOG", true}, {"PACED", false}};
+    static const struct record_field fields[] = {
+        {"letters", RECORD_TEXT},
+        {"recipients", RECORD_TEXT},
+        {"backlog", RECORD_TEXT},
+        {"paced", RECORD_TEXT},
+    };
+    buf_put_byte(&c->out, '\n');
+    int code = record_command(c, "queue status", columns, fields, ARRAY_LEN(fields));
+    (void)code; // it was said why
 }
 
 int status_command(struct command *c)
@@ -81,5 +97,8 @@ int status_command(struct command *c)
         {"role", RECORD_TEXT},  {"instance", RECORD_TEXT}, {"pid", RECORD_TEXT},
         {"state", RECORD_TEXT}, {"since", RECORD_TIME},    {"restarts", RECORD_TEXT},
     };
-    return record_command(c, "status", columns, fields, ARRAY_LEN(fields));
+    int code = record_command(c, "status", columns, fields, ARRAY_LEN(fields));
+    if (code == EXIT_DONE && !c->json && command_flush(c))
+        put_queue(c);
+    return code;
 }

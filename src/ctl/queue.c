@@ -22,7 +22,7 @@ int queue_count_command(struct command *c)
     struct buf body;
     uint64_t number;
     buf_init(&body, LIMIT_control_reply);
-    int code = control_ask(c, "queue count", &body);
+    int code = control_ask(c, STR("queue count"), &body);
     if (code == EXIT_DONE && !str_to_u64(str_trim(buf_str(&body)), &number))
         code = command_fail(c, "the running instance gave an answer that can not be read");
     else if (code == EXIT_DONE)

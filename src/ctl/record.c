@@ -6,7 +6,7 @@
 #include "ctl/control.h"
 #include "mail/date.h"
 
-enum { NUMBER_MAX = 64 };
+enum { NUMBER_MAX = 64, TABLE_MEMORY = 64 * 1024 * 1024 };
 
 static void put_cell(struct table *table, const struct record_field *field, const json_t *value)
 {
@@ -22,6 +22,8 @@ static void put_cell(struct table *table, const struct record_field *field, cons
         else
             buf_putf(&text, "%lld", (long long)n);
         table_cell(table, buf_str(&text));
+    } else if (json_is_boolean(value)) {
+        table_cell(table, json_is_true(value) ? STR("yes") : STR("no"));
     } else {
         table_cell(table, STR("-")); // missing or null
     }
@@ -31,10 +33,13 @@ static void put_cell(struct table *table, const struct record_field *field, cons
 static int put_table(struct command *c, struct str body, const struct table_column *columns,
                      const struct record_field *fields, size_t count)
 {
+    struct arena page;
     struct table table;
     struct str line;
-    table_init(&table, c->arena, columns, count);
-    while (control_line(&body, &line)) {
+    int code = EXIT_DONE;
+    arena_init(&page, TABLE_MEMORY);
+    table_init(&table, &page, columns, count);
+    while (code == EXIT_DONE && control_line(&body, &line)) {
         json_t *object =
             json_loadb(line.ptr, line.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
         bool ok = json_is_object(object);
@@ -42,23 +47,55 @@ static int put_table(struct command *c, struct str body, const struct table_colu
             put_cell(&table, &fields[i], json_object_get(object, fields[i].name));
         json_decref(object);
         if (!ok)
-            return command_fail(c, "the running instance gave an answer that can not be read");
+            code = command_fail(c, "the running instance gave an answer that can not be read");
     }
-    if (!table_put(&table, &c->out, c->colour))
-        return command_fail(c, "too much for a table: use --json");
-    return EXIT_DONE;
+    if (code == EXIT_DONE && !table_put(&table, &c->out, c->colour))
+        code = command_fail(c, "too much for a table: use --json");
+    arena_finish(&page);
+    return code;
+}
+
+// Takes the last line off when it is "more PLACE".
+static bool take_more(struct buf *body, struct str *place)
+{
+    struct str text = buf_str(body);
+    if (!str_ends(text, STR("\n")))
+        return false;
+    text.len--;
+    size_t before = str_rindex(text, '\n');
+    size_t begin = before == text.len ? 0 : before + 1;
+    struct str last = str_skip(text, begin);
+    if (!str_starts(last, STR("more ")))
+        return false;
+    *place = str_skip(last, STR("more ").len);
+    body->len = begin;
+    return true;
 }
 
 int record_command(struct command *c, const char *request, const struct table_column *columns,
                    const struct record_field *fields, size_t count)
 {
-    struct buf body;
+    struct buf body, question;
+    struct str place = STR("");
+    bool more = true;
+    int code = EXIT_DONE;
     buf_init(&body, LIMIT_control_reply);
-    int code = control_ask(c, request, &body);
-    if (code == EXIT_DONE && c->json)
-        buf_put(&c->out, buf_str(&body));
-    else if (code == EXIT_DONE)
-        code = put_table(c, buf_str(&body), columns, fields, count);
+    buf_init(&question, LIMIT_control_request);
+    buf_putf(&question, "%s", request);
+    while (code == EXIT_DONE && more) {
+        buf_clear(&body);
+        code = control_ask(c, buf_str(&question), &body);
+        more = code == EXIT_DONE && take_more(&body, &place);
+        if (code == EXIT_DONE && c->json)
+            buf_put(&c->out, buf_str(&body));
+        else if (code == EXIT_DONE)
+            code = put_table(c, buf_str(&body), columns, fields, count);
+        buf_clear(&question);
+        buf_putf(&question, "%s %.*s", request, STR_ARG(place));
+        if (more && !command_flush(c))
+            code = EXIT_FAILED;
+    }
+    buf_finish(&question);
     buf_finish(&body);
     return code;
 }

@@ -6,7 +6,7 @@
 #include "ctl/table.h"
 
 enum record_kind {
-    RECORD_TEXT, // a string, or a number as it is
+    RECORD_TEXT, // a string, a number as it is, yes or no
     RECORD_TIME, // a string, or milliseconds since 1970
     RECORD_PATH, // a mail path: in angle brackets when it is empty
 };
@@ -16,7 +16,8 @@ struct record_field {
     enum record_kind kind;
 };
 
-// Asks the running instance, and puts the answer into c->out as --json wants it.
+// Asks the running instance, page by page, and puts the answer into c->out as --json wants it; what
+// is complete is written on the way.
 MUST_USE int record_command(struct command *c, const char *request,
                             const struct table_column *columns, const struct record_field *fields,
                             size_t count);

@@ -97,6 +97,7 @@ static bool prepare(struct role *role, struct err *err)
     list_init(&q->due);
     list_init(&q->to_resolve);
     list_init(&q->ready);
+    list_init(&q->late);
     q->has_space = true;
     q->next_batch = 1;
     return role_open_directory(role, role->conf->spool_dir, true, &q->spool_dir, err);
@@ -134,6 +135,7 @@ static void drain(struct role *role, uint64_t milliseconds)
     struct queue *q = role->state;
     (void)milliseconds; // the supervisor keeps the time
     q->draining = true;
+    queue_pace(q); // nobody waits for the backlog any more
     q->drain_timer.fire = drain_step;
     drain_step(&q->drain_timer);
 }

@@ -1,6 +1,7 @@
 // The queue role's own header: the state its files share.
 //   queue.c              leases, space, the life of the role
 //   queue_submissions.c  letters in: from the receivers' arenas into the spool
+//   queue_pace.c         answers that are kept back while there is a backlog
 //   queue_attempts.c     a letter's way from "due" to "done": resolve, batch, deliver, state
 //   queue_report.c       answers to the administrator
 #ifndef ROLES_QUEUE_H
@@ -12,9 +13,8 @@
 #include "store/window.h"
 
 enum {
-    ATTEMPTS_MAX = 20000, // under way at one time; other due letters wait on disk
-    FLIGHTS_MAX = 2,      // batches at the postman: one being synced, one ready
-    KILLS_MAX = 3,        // a delivery that took the postman with it so often is held
+    FLIGHTS_MAX = 2, // batches at the postman: one being synced, one ready
+    KILLS_MAX = 3,   // a delivery that took the postman with it so often is held
 };
 
 // One delivery that is under way: one recipient of one letter.
@@ -36,7 +36,8 @@ struct queue {
     struct link parts;       // large bodies that are coming in
     size_t part_count;
     struct os_workers *readers; // envelopes and windows
-    struct link due;            // letters whose time has come
+    struct link due;            // letters whose time has come: beyond LIMIT_attempts they wait
+    uint64_t due_count;         // and of those whose recipients are being read
     struct link to_resolve;     // attempts
     struct link ready;          // attempts
     size_t attempts;
@@ -46,6 +47,10 @@ struct queue {
     bool has_space, draining;
     uint64_t taken; // octets of letters since the last look at the disk's space
     uint64_t delivered, deferred;
+    uint64_t ended;   // attempts, whatever came of them
+    struct link late; // answers that are kept back
+    struct timer pace_timer;
+    uint64_t kept_back; // answers, in all
 };
 
 // queue.c
@@ -57,6 +62,18 @@ void queue_on_submit(struct ipc_channel *channel, struct msg *m, void *owner);
 void queue_on_slice(struct ipc_channel *channel, struct msg *m, void *owner);
 void queue_on_discard(struct ipc_channel *channel, struct msg *m, void *owner);
 void queue_receiver_gone(struct queue *q, struct ipc_channel *channel);
+
+// queue_pace.c
+// Deliveries that are due and not done; a letter whose recipients are still on disk counts once.
+uint64_t queue_backlog(const struct queue *q);
+// Says "committed" to a receiver, at once or when the backlog allows. came_ms: loop time of the
+// submission.
+void queue_accept(struct queue *q, struct ipc_channel *channel, uint32_t slot, uint32_t recipients,
+                  uint64_t came_ms);
+// Lets go what may go now.
+void queue_pace(struct queue *q);
+// The channel is over: nobody waits there.
+void queue_pace_forget(struct queue *q, const struct ipc_channel *channel);
 
 // queue_attempts.c
 void queue_letter_durable(struct queue *q, struct spool_letter *letter,
@@ -70,6 +87,6 @@ void queue_on_delivered(struct ipc_channel *channel, struct msg *m, void *owner)
 void queue_attempt_lost(struct queue *q, enum ipc_type request, void *owner);
 
 // queue_report.c
-bool queue_ask(struct role *role, struct str what, struct str argument, struct buf *out);
+void queue_ask(struct role *role, struct str what, struct str argument, struct question *question);
 
 #endif

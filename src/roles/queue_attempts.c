@@ -36,8 +36,10 @@ static void letter_due(struct timer *timer)
 {
     struct spool_letter *letter = CONTAINER_OF(timer, struct spool_letter, timer);
     struct queue *q = letter->owner;
-    if (!link_used(&letter->due))
+    if (!link_used(&letter->due)) {
         list_append(&q->due, &letter->due);
+        q->due_count++;
+    }
     queue_advance(q);
 }
 
@@ -80,10 +82,12 @@ static void end_attempt(struct queue *q, struct attempt *a)
     a->letter->recipients[a->recipient].busy = 0;
     if (a->letter->pending == 0) { // its memory goes with its segment: nothing may point to it
         loop_cancel_timer(q->role->loop, &a->letter->timer);
+        q->due_count -= link_used(&a->letter->due);
         list_remove(&a->letter->due);
     }
     list_remove(&a->link);
     q->attempts--;
+    q->ended++;
     free((void *)(uintptr_t)a->mailbox.ptr);
     free(a);
 }
@@ -123,7 +127,7 @@ static void hold(struct queue *q, struct attempt *a, struct str reason)
 void queue_letter_durable(struct queue *q, struct spool_letter *letter, const struct str *addresses)
 {
     letter->owner = q;
-    if (q->attempts + letter->recipient_count > ATTEMPTS_MAX) {
+    if (q->attempts + letter->recipient_count > LIMIT_attempts) {
         queue_schedule(q, letter); // found again on disk when there is room
         return;
     }
@@ -192,6 +196,7 @@ static void fetch_done(struct os_job *job)
         fetch_failed(q, f);
     else
         queue_schedule(q, letter);
+    q->due_count--;
     spool_let_go(q->spool, letter);
     buf_finish(&address);
     arena_finish(&f->arena);
@@ -540,7 +545,7 @@ void queue_advance(struct queue *q)
 {
     struct ipc_channel *directory = role_peer(q->role, IPC_DIRECTORY);
     struct ipc_channel *postman = role_peer(q->role, IPC_POSTMAN);
-    while (q->attempts < ATTEMPTS_MAX && os_workers_waiting(q->readers) < 64) {
+    while (q->attempts < LIMIT_attempts && os_workers_waiting(q->readers) < 64) {
         struct link *link = list_pop(&q->due);
         if (!link)
             break;
@@ -550,4 +555,5 @@ void queue_advance(struct queue *q)
         resolve(q, directory);
     while (postman && !q->draining && q->flights < FLIGHTS_MAX && !list_empty(&q->ready))
         launch(q);
+    queue_pace(q);
 }

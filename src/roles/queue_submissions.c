@@ -259,6 +259,7 @@ struct submission {
     struct ipc_channel *channel; // NULL when the receiver is gone
     struct link link;            // in queue.submissions
     uint32_t slot;
+    uint64_t came_ms;
     struct spool_letter *letter;
     struct mail_id id;
     struct str *addresses; // of the recipients, in the arena below
@@ -304,8 +305,9 @@ static void committed(struct spool_waiter *waiter, bool durable)
     if (!durable && sub->addresses) {
         answer(sub, false, 451);
     } else if (sub->addresses) {
-        answer(sub, true, 250);
         queue_letter_durable(q, sub->letter, sub->addresses);
+        if (sub->channel)
+            queue_accept(q, sub->channel, sub->slot, sub->letter->recipient_count, sub->came_ms);
     } else { // a known id: acknowledged when what is known of it is durable
         struct spool_letter *known = spool_find(q->spool, &sub->id);
         bool safe = known && known->durable;
@@ -438,6 +440,7 @@ void queue_on_submit(struct ipc_channel *channel, struct msg *m, void *owner)
     *sub = (struct submission){.queue = q,
                                .channel = channel,
                                .slot = m->slot,
+                               .came_ms = loop_now(role->loop),
                                .id = m->submit.letter,
                                .octets = octets,
                                .waiter.done = committed};
@@ -463,6 +466,7 @@ void queue_on_submit(struct ipc_channel *channel, struct msg *m, void *owner)
 
 void queue_receiver_gone(struct queue *q, struct ipc_channel *channel)
 {
+    queue_pace_forget(q, channel);
     LIST_EACH(&q->submissions, at, after)
     {
         struct submission *sub = CONTAINER_OF(at, struct submission, link);

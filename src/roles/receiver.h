@@ -99,6 +99,8 @@ void session_give_id(struct session *s);
 void session_look_up(struct session *s);
 void session_begin_data(struct session *s);
 void session_on_found(struct ipc_channel *channel, struct msg *m, void *owner);
+// Its letter goes to the queue now: how long the client waits counts from here.
+void session_submitted(struct session *s);
 void session_committed(struct session *s, enum smtp_reply reply);
 void session_shut_down(struct session *s, bool last_call);
 

@@ -383,6 +383,8 @@ void letter_resubmit(struct receiver *r)
         if (!send(r, letter))
             return;
         list_remove(at);
+        if (letter->session)
+            session_submitted(letter->session);
     }
 }
 

@@ -274,11 +274,16 @@ static void on_end(struct session *s)
 {
     struct letter *letter = s->letter;
     if (letter->trouble == SMTP_REPLY_COUNT && letter_submit(s)) {
-        wait_for_answer(s, SMTP_REPLY_local_trouble);
+        session_submitted(s);
         return;
     }
     refuse(s, letter->trouble, rule_of(letter->trouble));
     drop_letter(s);
+}
+
+void session_submitted(struct session *s)
+{
+    wait_for_answer(s, SMTP_REPLY_local_trouble);
 }
 
 // The letter is its caller's to free: memory that the queue may read is not the session's any more.

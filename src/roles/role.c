@@ -265,8 +265,10 @@ static void control_closed(struct ipc_channel *channel, const char *why)
 
 // ---- answers to the administrator
 
-struct answer {
+struct question {
     struct pump pump;
+    struct loop *loop;
+    int client;
     struct buf out;
 };
 
@@ -278,67 +280,65 @@ static size_t answer_input(struct pump *pump, struct str bytes)
 
 static void answer_ended(struct pump *pump, enum pump_end end)
 {
-    struct answer *a = CONTAINER_OF(pump, struct answer, pump);
+    struct question *question = CONTAINER_OF(pump, struct question, pump);
     (void)end;
     pump_close(pump);
-    buf_finish(&a->out);
-    free(a);
+    buf_finish(&question->out);
+    free(question);
 }
 
 static const struct pump_ops answer_ops = {.input = answer_input, .ended = answer_ended};
 
+void role_answer(struct question *question, bool ok, const struct buf *body)
+{
+    struct err err;
+    bool fits = buf_ok(body);
+    buf_init(&question->out, LIMIT_control_reply + 16);
+    buf_put(&question->out, ok && fits ? STR("ok\n") : STR("no "));
+    buf_put(&question->out, fits ? buf_str(body) : STR("the answer is too long"));
+    if (!pump_start(&question->pump, question->loop, question->client, &answer_ops, &question->out,
+                    LIMIT_control_request, 10000, &err)) {
+        buf_finish(&question->out);
+        free(question);
+        return;
+    }
+    pump_finish_output(&question->pump);
+}
+
 // Questions that every role answers, in builds with the fault seam: its walls are tried from
 // inside.
 static bool ask_common(const struct skeleton *s, struct str what, struct str argument,
-                       struct buf *out, bool *ok)
+                       struct buf *out)
 {
-    if (str_eq(what, STR("try"))) {
+    if (str_eq(what, STR("try")))
         buf_putf(out, "%d\n", jail_try(argument));
-        *ok = true;
-        return true;
-    }
-    if (str_eq(what, STR("report"))) {
+    else if (str_eq(what, STR("report")))
         jail_probe_put(&s->probe, out);
-        *ok = true;
-        return true;
-    }
-    return false;
+    else
+        return false;
+    return true;
 }
 
 static void on_ask(struct ipc_channel *channel, struct msg *m, void *owner)
 {
     struct skeleton *s = ipc_context(channel);
-    struct answer *a = calloc(1, sizeof *a);
+    struct question *question = calloc(1, sizeof *question);
     struct buf body;
-    struct err err;
-    bool ok = false;
     (void)owner;
-    must(a != NULL);
-    buf_init(&body, LIMIT_control_reply);
-    buf_init(&a->out, LIMIT_control_reply + 16);
-    if (!ask_common(s, m->ask.what, m->ask.argument, &body, &ok)) {
-        if (s->role.ops->ask)
-            ok = s->role.ops->ask(&s->role, m->ask.what, m->ask.argument, &body);
-        else
-            buf_put(&body, STR("this role answers no questions"));
-    }
-    if (!buf_ok(&body)) {
-        buf_clear(&body);
-        buf_put(&body, STR("the answer is too long"));
-        ok = false;
-    }
-    buf_put(&a->out, ok ? STR("ok\n") : STR("no "));
-    buf_put(&a->out, buf_str(&body));
-    buf_finish(&body);
-    int client = m->ask.client;
+    must(question != NULL);
+    question->loop = s->role.loop;
+    question->client = m->ask.client;
     m->ask.client = -1;
-    if (!pump_start(&a->pump, s->role.loop, client, &answer_ops, &a->out, LIMIT_control_request,
-                    10000, &err)) {
-        buf_finish(&a->out);
-        free(a);
-        return;
+    buf_init(&body, LIMIT_control_reply);
+    if (ask_common(s, m->ask.what, m->ask.argument, &body)) {
+        role_answer(question, true, &body);
+    } else if (s->role.ops->ask) {
+        s->role.ops->ask(&s->role, m->ask.what, m->ask.argument, question);
+    } else {
+        buf_put(&body, STR("this role answers no questions"));
+        role_answer(question, false, &body);
     }
-    pump_finish_output(&a->pump);
+    buf_finish(&body);
 }
 
 int role_main(const struct role_ops *ops, int argc, char **argv)

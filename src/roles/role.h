@@ -16,6 +16,7 @@
 #include "os/loop.h"
 
 struct role;
+struct question; // of an administrator, until it is answered
 
 struct role_ops {
     enum ipc_role role;
@@ -31,9 +32,9 @@ struct role_ops {
     void (*arena)(struct role *role, int fd, uint32_t instance);
     // Stop taking new work, finish what is under way, then role_drained. NULL: at once.
     void (*drain)(struct role *role, uint64_t milliseconds);
-    // A question of the administrator (`posthouse queue list`): the answer goes into out. False:
-    // no, and out says why in one line. NULL: nothing may be asked.
-    bool (*ask)(struct role *role, struct str what, struct str argument, struct buf *out);
+    // A question of the administrator (`posthouse queue list`): role_answer, now or later. The
+    // texts are valid during the call only. NULL: nothing may be asked.
+    void (*ask)(struct role *role, struct str what, struct str argument, struct question *question);
     // A reload gave new options (role->conf is new already). Only the queue lives through a reload;
     // other roles are started afresh.
     void (*reloaded)(struct role *role);
@@ -59,6 +60,9 @@ void role_each_peer(struct role *role, enum ipc_role peer,
 MUST_USE bool role_open_directory(struct role *role, struct str path, bool change, int *fd,
                                   struct err *err);
 void role_drained(struct role *role);
+// Answers a question, once; it is gone then. ok: `body` is what was asked for, of any lines. Else
+// it says in one line why not. A body that overflowed is a no by itself.
+void role_answer(struct question *question, bool ok, const struct buf *body);
 // Cannot go on: logs, and ends the process (the supervisor starts it again).
 NORETURN void role_fail(const struct err *err);
 

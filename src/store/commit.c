@@ -248,10 +248,8 @@ static void letters_durable(struct batch *b)
     {
         struct spool_letter *letter = CONTAINER_OF(at, struct spool_letter, link);
         list_remove(at);
-        letter->segment = b->segment;
-        letter->offset += (uint32_t)b->offset;
+        spool_place_letter(letter, b->segment, letter->offset + (uint32_t)b->offset);
         letter->durable = true;
-        list_append(&b->segment->letters, at);
         spool_count_live(b->spool, letter, true);
     }
 }

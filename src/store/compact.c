@@ -141,9 +141,7 @@ void compact_done(struct spool *s, struct batch *b)
             continue;
         spool_count_live(s, letter, false);
         list_remove(&letter->link);
-        letter->segment = m->segment;
-        letter->offset = m->offset;
-        list_append(&m->segment->letters, &letter->link);
+        spool_place_letter(letter, m->segment, m->offset);
         spool_count_live(s, letter, true);
         s->moved++;
     }

@@ -32,7 +32,7 @@ struct segment {
     uint8_t epoch[SEGMENT_EPOCH];
     int fd; // -1 = the file is still to be made
     // Owned by the spool:
-    struct link letters; // those whose record stands here
+    struct link letters; // those whose record stands here, in the order of their offsets
     uint32_t live;       // of them, not yet at their end
     uint32_t readers;    // jobs that read it now
     bool blank;          // the header is zeros: never used

@@ -52,6 +52,59 @@ struct spool_letter *spool_next(struct spool *s, size_t *at)
     return map_next(&s->letters, at);
 }
 
+// ---- in the order of the log
+
+void spool_place_letter(struct spool_letter *letter, struct segment *segment, uint32_t offset)
+{
+    struct link *at = segment->letters.prev;
+    letter->segment = segment;
+    letter->offset = offset;
+    while (at != &segment->letters && CONTAINER_OF(at, struct spool_letter, link)->offset > offset)
+        at = at->prev;
+    list_prepend(at, &letter->link);
+}
+
+struct spool_place spool_place_of(const struct spool_letter *letter)
+{
+    return (struct spool_place){.use = letter->segment->use, .offset = letter->offset};
+}
+
+static struct spool_letter *first_pending(struct spool *s, struct segment *seg, struct link *at)
+{
+    for (;;) {
+        for (; at != &seg->letters; at = at->next)
+            if (CONTAINER_OF(at, struct spool_letter, link)->pending)
+                return CONTAINER_OF(at, struct spool_letter, link);
+        do {
+            if (seg->link.next == &s->segments)
+                return NULL;
+            seg = CONTAINER_OF(seg->link.next, struct segment, link);
+        } while (!seg->live);
+        at = seg->letters.next;
+    }
+}
+
+struct spool_letter *spool_from(struct spool *s, struct spool_place place)
+{
+    LIST_EACH(&s->segments, at, after)
+    {
+        struct segment *seg = CONTAINER_OF(at, struct segment, link);
+        if (seg->use < place.use)
+            continue;
+        struct link *first = seg->letters.next;
+        while (seg->use == place.use && first != &seg->letters &&
+               CONTAINER_OF(first, struct spool_letter, link)->offset < place.offset)
+            first = first->next;
+        return first_pending(s, seg, first);
+    }
+    return NULL;
+}
+
+struct spool_letter *spool_after(struct spool *s, const struct spool_letter *letter)
+{
+    return first_pending(s, letter->segment, letter->link.next);
+}
+
 // ---- adding a letter
 
 void spool_put_letter_head(struct buf *out, const struct spool_letter *letter)

@@ -127,6 +127,19 @@ struct spool_letter *spool_find(struct spool *spool, const struct mail_id *id);
 // All letters of the index, in no order: *at starts at 0.
 struct spool_letter *spool_next(struct spool *spool, size_t *at);
 
+// Where a letter stands in the log; the zeroed place is the beginning. A letter that is copied
+// forward moves to the end. So who walks from place to place, and lets time pass between, meets
+// every letter that stays in the spool all the while, and may meet one twice.
+struct spool_place {
+    uint64_t use; // of the segment
+    uint32_t offset;
+};
+struct spool_place spool_place_of(const struct spool_letter *letter);
+// The first durable letter with a pending recipient at that place or behind it; NULL: none.
+struct spool_letter *spool_from(struct spool *spool, struct spool_place place);
+// The next one; NULL at the end.
+struct spool_letter *spool_after(struct spool *spool, const struct spool_letter *letter);
+
 // Reading, in worker threads: spool_hold keeps the segment from being used again until spool_let_go
 // (both in the loop's thread); spool_read may run anywhere between them. Appends the envelope, or
 // the body of a letter that is not large, to `out` and checks its CRC: damage is ERR_OUR_BUG with

@@ -108,6 +108,9 @@ uint16_t spool_keep_reason(struct spool *s, struct str reason);
 
 void spool_put_state(struct buf *out, const struct spool_letter *letter, uint32_t recipient,
                      struct str reason);
+// Puts a letter that is in no list to its place among the letters of a segment: they stand in the
+// order of their offsets.
+void spool_place_letter(struct spool_letter *letter, struct segment *segment, uint32_t offset);
 // The letter's record counts as live in its segment, or does not any more.
 void spool_count_live(struct spool *s, struct spool_letter *letter, bool live);
 

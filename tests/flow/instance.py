@@ -67,6 +67,16 @@ def free_port(address):
         return probe.getsockname()[1]
 
 
+def spool_fill(build, spool, *words):
+    """Runs bench/spool_fill; what it says the spool holds now."""
+    found = [path for path in (os.path.join(build, folder, "spool_fill")
+                               for folder in ("bench", "meson/bench")) if os.path.exists(path)]
+    if not found:
+        raise Trouble(f"{build} has no spool_fill")
+    done = subprocess.run([found[0], spool, *words], check=True, stdout=subprocess.PIPE)
+    return json.loads(done.stdout)
+
+
 class Instance:
     """`settings`: {option: value} of posthouse.yaml; `environment` is the server's."""
 
@@ -76,6 +86,7 @@ class Instance:
         self.top = tempfile.mkdtemp(prefix="posthouse-", dir=parent)
         self.directory = os.path.join(self.top, "i")
         self.conf = os.path.join(self.directory, "posthouse.yaml")
+        self.build = build
         self.command = os.path.join(build, "posthouse")
         self.environment = dict(os.environ, **(environment or {}))
         self.address = own_address()
@@ -223,6 +234,16 @@ class Instance:
         found = SANITIZER.search(text)
         if found:
             raise Trouble("a sanitizer spoke:\n" + text[max(0, found.start() - 500):][:6000])
+
+    def fill(self, *words):
+        """Puts letters into the spool while no server runs: words of bench/spool_fill."""
+        spool = os.path.join(self.directory, "spool")
+        owner = os.stat(spool)
+        said = spool_fill(self.build, spool, *words)
+        for folder, _, names in os.walk(spool):  # as root the queue is somebody else
+            for path in (folder, *(os.path.join(folder, name) for name in names)):
+                os.chown(path, owner.st_uid, owner.st_gid)
+        return said
 
     # ---- the control socket
 

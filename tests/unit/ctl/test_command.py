@@ -199,9 +199,12 @@ class Config(Instance):
 
 
 class Control(Instance):
-    """A stand-in for the supervisor: answers one question with the bytes it was given."""
+    """A stand-in for the supervisor: answers questions with the bytes it was given."""
 
     def answer(self, *pieces):
+        return self.answers(pieces)
+
+    def answers(self, *all_pieces):
         path = self.dir / "state" / "control"
         listener = socket.socket(socket.AF_UNIX)
         old = os.getcwd()
@@ -212,16 +215,18 @@ class Control(Instance):
         asked = []
 
         def serve():
-            client, _ = listener.accept()
-            line = b""
-            while not line.endswith(b"\n"):
-                line += client.recv(1000)
-            asked.append(line.decode())
-            path.unlink()
-            listener.close()
-            for piece in pieces:
-                client.sendall(piece)
-            client.close()
+            for pieces in all_pieces:
+                client, _ = listener.accept()
+                line = b""
+                while not line.endswith(b"\n"):
+                    line += client.recv(1000)
+                asked.append(line.decode())
+                if pieces is all_pieces[-1]:
+                    path.unlink()
+                    listener.close()
+                for piece in pieces:
+                    client.sendall(piece)
+                client.close()
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -248,6 +253,30 @@ class Control(Instance):
                          ["queue", "0", "12", "ready", "2026-11-22T00:00:00.000Z", "3"])
         self.answer(b"ok\n" + line)
         self.assertEqual(self.on("status", "--json")[1], line.decode())
+        queue = b'{"letters":7,"recipients":8,"backlog":9,"paced":true,"more":1}\n'
+        asked = self.answers([b"ok\n" + line], [b"ok\n" + queue])
+        code, out, _ = self.on("status")
+        self.assertEqual((code, asked), (0, ["status\n", "queue status\n"]))
+        self.assertEqual(out.splitlines()[2:], ["", "LETTERS  RECIPIENTS  BACKLOG  PACED",
+                                                "      7           8        9  yes"])
+
+    def test_queue_list_of_several_pages(self):
+        line = b'{"id":"%d","to":"a@example.test"}\n'
+        pages = ([b"ok\n" + line % 1 + line % 2 + b"more 5 4096 0\n"], [b"ok\nmore 6 7 8\n"],
+                 [b"ok\n" + line % 3])
+        questions = ["queue list\n", "queue list 5 4096 0\n", "queue list 6 7 8\n"]
+        asked = self.answers(*pages)
+        code, out, _ = self.on("queue", "list", "--json")
+        self.assertEqual((code, asked), (0, questions))
+        self.assertEqual(out.encode(), line % 1 + line % 2 + line % 3)
+        asked = self.answers(*pages)
+        code, out, _ = self.on("queue", "list")
+        self.assertEqual((code, asked), (0, questions))
+        self.assertEqual([row.split()[0] for row in out.splitlines()], ["ID", "1", "2", "ID", "3"])
+        self.answers(pages[0], [b"no the queue is not running now\n"])
+        code, out, err = self.on("queue", "list", "--json")
+        self.assertEqual((code, out.encode()), (1, line % 1 + line % 2))
+        self.assertIn("the queue is not running now", err)
 
     def test_queue_list(self):
         line = ('{"id":"X","arrived":1795305600000,"size":5,"from":"","to":"用户@例子.测试","state":'

@@ -254,7 +254,7 @@ static void the_last_words_of_a_dying_peer_are_heard(void **state)
 {
     struct box *b = *state;
     pair_of(b, IPC_QUEUE, IPC_RECEIVER);
-    struct msg m = {.type = MSG_room, .room = {true, false}};
+    struct msg m = {.type = MSG_room, .room = {true}};
     for (int i = 0; i < 5; i++)
         ipc_send(b->a.channel, &m);
     turn(b);

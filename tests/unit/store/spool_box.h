@@ -327,10 +327,13 @@ static inline void check_books(struct box *b)
     LIST_EACH(&b->spool->segments, s, after)
     {
         struct segment *seg = CONTAINER_OF(s, struct segment, link);
-        uint32_t live = 0;
+        uint32_t live = 0, offset = 0;
         LIST_EACH(&seg->letters, l, next)
         {
-            live += CONTAINER_OF(l, struct spool_letter, link)->pending > 0;
+            const struct spool_letter *letter = CONTAINER_OF(l, struct spool_letter, link);
+            live += letter->pending > 0;
+            assert_true(letter->offset > offset);
+            offset = letter->offset;
         }
         assert_int_equal(seg->live, live);
         assert_int_equal(seg->readers, 0);
