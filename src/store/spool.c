@@ -476,5 +476,5 @@ bool spool_has_space(struct spool *s, uint64_t reserve)
 {
     s->short_of_space = !spool_disk_has(s, reserve);
     compact(s);
-    return !s->short_of_space;
+    return !s->short_of_space && !s->full;
 }

@@ -150,7 +150,7 @@ struct spool_counts {
     uint64_t commits, committed_bytes;
 };
 void spool_count(const struct spool *spool, struct spool_counts *counts);
-// True while the file system has more than `reserve` octets free.
+// True while the file system has more than `reserve` octets free, and the log can grow.
 bool spool_has_space(struct spool *spool, uint64_t reserve);
 
 #endif
