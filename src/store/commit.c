@@ -90,13 +90,11 @@ static struct segment *oldest_unused(const struct spool *s)
     return seg->suspect || !segment_unused(s, seg) ? NULL : seg;
 }
 
-static void forget_letters(struct spool *s, struct segment *seg)
+static void leave_segment(struct spool *s, struct segment *seg)
 {
     LIST_EACH(&seg->letters, at, after)
     {
-        struct spool_letter *letter = CONTAINER_OF(at, struct spool_letter, link);
-        must(letter->pending == 0);
-        spool_forget_letter(s, letter);
+        spool_leave_segment(s, CONTAINER_OF(at, struct spool_letter, link));
     }
 }
 
@@ -135,7 +133,7 @@ static void begin_next(struct spool *s)
         seg = take_free(s);
     } else if ((seg = oldest_unused(s)) != NULL) {
         list_remove(&seg->link);
-        forget_letters(s, seg);
+        leave_segment(s, seg);
     } else {
         seg = new_segment(s);
         s->segment_count++;
@@ -249,7 +247,7 @@ static void retire_done(struct os_job *job)
                  strerror(-r->rc));
     } else {
         list_remove(&seg->link);
-        forget_letters(s, seg);
+        leave_segment(s, seg);
         os_close(&seg->fd);
         free(seg);
         s->segment_count--;
@@ -573,6 +571,7 @@ bool spool_begin(struct spool *s, struct loop *loop, struct err *err)
         !os_workers_open(&s->helpers, loop, "spool", 1, err) ||
         !os_workers_open(&s->writers, loop, "bodies", LARGE_THREADS, err))
         return false;
+    spool_begin_remembering(s);
     want_spare(s);
     compact(s);
     return true;

@@ -79,6 +79,8 @@ struct spool {
     struct map letters;
     struct link segments; // in the order of the log
     struct link free;
+    struct link remembered; // letters without a segment, until the timer fires
+    struct timer remember;  // set for LIMIT_ids_known after the start
     struct segment *current;
     size_t segment_count, free_count;
     uint64_t next_number, last_use, next_frame;
@@ -105,6 +107,10 @@ uint64_t spool_hash(const struct spool *s, const struct mail_id *id);
 struct spool *spool_new(int dir); // empty, without files; freed by spool_close
 struct spool_letter *spool_new_letter(const struct mail_id *id, uint32_t recipients);
 void spool_forget_letter(struct spool *s, struct spool_letter *letter);
+// Its segment goes, or is used again: it is forgotten, or when it was in the log at the start,
+// remembered until the hour is over.
+void spool_leave_segment(struct spool *s, struct spool_letter *letter);
+void spool_begin_remembering(struct spool *s);
 void spool_put_letter_head(struct buf *out, const struct spool_letter *letter);
 uint16_t spool_keep_reason(struct spool *s, struct str reason);
 

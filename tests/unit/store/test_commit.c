@@ -386,6 +386,65 @@ static void the_spare_segment_leaves_the_last_space(void **state)
     assert_int_equal(count_files(b, "log"), files + 1);
 }
 
+// ---- what is remembered after a start (promise 5)
+
+static void turn_the_log_over(struct box *b, uint64_t from)
+{
+    for (uint64_t n = from; n < from + 120; n++)
+        end(b, commit(b, n, 1, LARGE));
+}
+
+static void an_id_of_the_log_is_known_for_an_hour_after_a_start(void **state)
+{
+    struct box *b = *state;
+    struct spool_letter *letter;
+    (void)commit(b, 1, 1, 100);
+    end(b, commit(b, 2, 1, 100));
+    reopen(b);
+    end(b, find(b, 1));
+    end(b, commit(b, 3, 1, 100)); // came after the start
+    page->monotonic_shift_ms += 3590 * 1000;
+    turn_the_log_over(b, 100);
+    assert_null(find(b, 3)); // its segment was used again
+    for (uint64_t n = 1; n <= 2; n++) {
+        struct wait w = {.told = 0};
+        assert_int_equal(try_add(b, n, 1, 100, &letter), SPOOL_KNOWN);
+        assert_null(letter->segment);
+        wait_for(b, &w, false);
+        settle(b);
+        assert_true(w.told == 1 && w.durable);
+    }
+    check_books(b);
+    page->monotonic_shift_ms += 11 * 1000;
+    settle(b);
+    assert_null(find(b, 1));
+    assert_null(find(b, 2));
+    turn_the_log_over(b, 300);
+    (void)commit(b, 1, 1, 100); // another letter by now
+    reopen(b);
+    check_letter(b, 1, 1, 100);
+    turn_the_log_over(b, 500); // closed in the middle of the hour
+    reopen(b);
+    check_books(b);
+}
+
+static void what_was_refused_is_not_remembered(void **state)
+{
+    struct box *b = *state;
+    struct wait letter = {.told = 0}, states = {.told = 0};
+    two_letters(b);
+    reopen(b);
+    add_batch(b, &letter, &states);
+    arm(0, FAULT_fdatasync, 1, 1, EIO); // the frame is written, its sync fails
+    settle(b);
+    disarm();
+    assert_null(find(b, 3));
+    reopen(b); // finds the frame, and its abort
+    assert_null(find(b, 3));
+    (void)commit(b, 3, 1, 200);
+    check_letter(b, 3, 1, 200);
+}
+
 // ---- the end without a reply
 
 // In a process of its own: both the commit and its abort fail.
@@ -604,6 +663,8 @@ int main(void)
         FAULT_CASE(the_reserve_lets_a_full_log_be_compacted),
         FAULT_CASE(letters_move_in_a_batch_of_several_frames),
         FAULT_CASE(the_spare_segment_leaves_the_last_space),
+        FAULT_CASE(an_id_of_the_log_is_known_for_an_hour_after_a_start),
+        FAULT_CASE(what_was_refused_is_not_remembered),
         FAULT_CASE(when_the_abort_fails_too_the_process_ends_without_a_reply),
         FAULT_CASE(a_start_that_cannot_make_its_last_batch_durable_fails),
         FAULT_CASE(every_failing_call_of_a_start_is_told),
