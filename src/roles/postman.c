@@ -10,11 +10,14 @@
 
 #include "base/limits.h"
 #include "ipc/verdicts.h"
+#include "os/clock.h"
 #include "os/file.h"
+#include "os/random.h"
 #include "store/large.h"
 #include "store/maildir.h"
 #include "store/window.h"
 
+enum { SWEPT_BITS = 1 << 20, SWEPT_WORD = 64 };
 enum { MAILDIRS_OPEN_MAX = 512, RESULT_TEXT_MAX = 100, RESULT_TEXTS = 16384 };
 
 // One delivery of a batch.
@@ -45,8 +48,18 @@ struct batch {
     size_t count;
 };
 
+// Which mailboxes were swept today: a bit for each, found by the hash of its path. Of two that
+// share one, the other waits for a day on which the key parts them.
+struct swept {
+    uint64_t since_ms; // monotonic
+    uint64_t key[2];
+    uint64_t bits[SWEPT_BITS / SWEPT_WORD];
+};
+
 struct postman {
     struct role *role;
+    uint64_t started_ms; // monotonic
+    struct swept swept;
     int mail_dir;
     bool syncfs;
     struct link maildirs;
@@ -388,6 +401,59 @@ static void on_deliver(struct ipc_channel *channel, struct msg *m, void *owner)
     window_unmap(&letters.view);
 }
 
+// ---- witnesses that nobody needs any more
+
+struct witnesses {
+    struct maildir_witnesses witnesses;
+    const struct postman *postman;
+};
+
+// Of a batch whose "done" the queue has not told yet, whatever the clock says.
+static bool needed(const struct maildir_witnesses *witnesses, struct str name)
+{
+    const struct postman *p = CONTAINER_OF(witnesses, struct witnesses, witnesses)->postman;
+    LIST_EACH(&p->batches, at, after)
+    {
+        const struct batch *batch = CONTAINER_OF(at, struct batch, link);
+        for (size_t i = 0; i < batch->count; i++)
+            if (str_eq(batch->names[i], name))
+                return true;
+    }
+    return false;
+}
+
+// Not soon after the start: a letter whose "done" was lost with the last queue may be older than
+// any limit when the server was down, and is handed out again first.
+static bool sweep_is_due(struct postman *p, struct str path)
+{
+    uint64_t now = os_monotonic_ms();
+    struct swept *s = &p->swept;
+    if (now - p->started_ms < LIMIT_witness_rest * 1000ULL)
+        return false;
+    if (s->since_ms == 0 || now - s->since_ms >= LIMIT_witness_every * 1000ULL) {
+        *s = (struct swept){.since_ms = now};
+        os_random(s->key, sizeof s->key);
+    }
+    uint64_t bit = str_hash(path, s->key) % SWEPT_BITS, mask = 1ULL << bit % SWEPT_WORD;
+    bool due = !(s->bits[bit / SWEPT_WORD] & mask);
+    s->bits[bit / SWEPT_WORD] |= mask;
+    return due;
+}
+
+static void sweep(struct postman *p, const struct open_maildir *o)
+{
+    const struct witnesses w = {.witnesses = {.needed = needed}, .postman = p};
+    uint64_t now_s = os_wall_ms() / 1000;
+    size_t removed;
+    struct err err;
+    bool ok = maildir_sweep(&o->md, now_s - LIMIT_witness_age, &w.witnesses, &removed, &err);
+    if (removed)
+        log_line(LOG_INFO, "mailbox %.*s: %zu old files were left in tmp/", STR_ARG(o->path),
+                 removed);
+    if (!ok)
+        log_line(LOG_WARNING, "mailbox %.*s: %s", STR_ARG(o->path), err.text);
+}
+
 // The queue's "done" is durable: the witnesses may go.
 static void on_forget(struct ipc_channel *channel, struct msg *m, void *owner)
 {
@@ -405,6 +471,8 @@ static void on_forget(struct ipc_channel *channel, struct msg *m, void *owner)
                 batch->names[i].len ? get_maildir(p, batch->mailboxes[i], &err) : NULL;
             if (o && !maildir_forget(&o->md, batch->names[i].ptr, &err))
                 log_line(LOG_WARNING, "%s", err.text);
+            if (o && sweep_is_due(p, o->path))
+                sweep(p, o);
         }
         free_batch(batch);
     }
@@ -430,6 +498,7 @@ static bool prepare(struct role *role, struct err *err)
     must(p != NULL);
     role->state = p;
     p->role = role;
+    p->started_ms = os_monotonic_ms();
     list_init(&p->maildirs);
     list_init(&p->batches);
     if (!role_open_directory(role, role->conf->mail_dir, true, &p->mail_dir, err))

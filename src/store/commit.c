@@ -10,8 +10,12 @@
 //                                       the process ends without a reply
 //
 // A batch whose states are more than one frame takes goes in several, one after the other; letters
-// are all in the first. When no segment can be made (the disk is full) nothing was written
-// anywhere: the letters are refused, the states wait until there is space.
+// are all in the first.
+//
+// When no segment can be made (the disk is full) nothing was written anywhere: the letters are
+// refused, and the spool is `full`. Until it can make segments again it takes no letter, and writes
+// states and moved copies into the reserve: segments that were made while there was space (promise
+// 13). When that is used up too, what flies waits.
 #include <errno.h>
 #include <inttypes.h>
 
@@ -23,6 +27,10 @@
 enum { AGAIN_MS = 1000 };
 
 static void seal(struct spool *s);
+static void fly(struct spool *s);
+static void put_states(struct batch *b);
+static void want_spare(struct spool *s);
+static void try_again(struct timer *timer);
 
 void batch_init(struct spool *s, struct batch *b)
 {
@@ -73,68 +81,96 @@ bool segment_unused(const struct spool *s, const struct segment *seg)
 
 // Segments are used again oldest first, always: a final state stands behind its letter in the log,
 // so no letter can come to life again (docs/decisions/0003).
-static struct segment *oldest_unused(struct spool *s)
+static struct segment *oldest_unused(const struct spool *s)
 {
-    bool few = s->segment_count <= SEGMENTS_KEPT && !s->short_of_space;
+    bool few = s->segment_count <= SEGMENTS_KEPT && !s->short_of_space && !s->full;
     if (few || list_empty(&s->segments))
         return NULL;
     struct segment *seg = CONTAINER_OF(s->segments.next, struct segment, link);
     return seg->suspect || !segment_unused(s, seg) ? NULL : seg;
 }
 
-static void forget_letters(struct spool *s, struct segment *seg)
+static void leave_segment(struct spool *s, struct segment *seg)
 {
     LIST_EACH(&seg->letters, at, after)
     {
-        struct spool_letter *letter = CONTAINER_OF(at, struct spool_letter, link);
-        must(letter->pending == 0);
-        spool_forget_letter(s, letter);
+        spool_leave_segment(s, CONTAINER_OF(at, struct spool_letter, link));
     }
 }
 
-static struct segment *next_segment(struct spool *s)
+static struct segment *new_segment(struct spool *s)
 {
-    struct segment *seg;
-    struct link *link = list_pop(&s->free);
-    if (link) {
-        seg = CONTAINER_OF(link, struct segment, link);
-        s->free_count--;
-    } else if ((seg = oldest_unused(s)) != NULL) {
-        list_remove(&seg->link);
-        forget_letters(s, seg);
-    } else {
-        seg = calloc(1, sizeof *seg);
-        must(seg != NULL);
-        seg->fd = -1;
-        seg->number = s->next_number++;
-        seg->size = s->options.segment_size;
-        list_init(&seg->letters);
-        s->segment_count++;
-    }
+    struct segment *seg = calloc(1, sizeof *seg);
+    must(seg != NULL);
+    seg->fd = -1;
+    seg->number = s->next_number++;
+    seg->size = s->options.segment_size;
+    list_init(&seg->letters);
+    return seg;
+}
+
+static struct segment *take_free(struct spool *s)
+{
+    must(s->free_count > 0);
+    s->free_count--;
+    return CONTAINER_OF(list_pop(&s->free), struct segment, link);
+}
+
+static void begin_use(struct spool *s, struct segment *seg)
+{
     seg->use = ++s->last_use;
     seg->end = SEGMENT_BLOCK;
     seg->fresh = true;
     os_random(seg->epoch, sizeof seg->epoch);
     list_append(&s->segments, &seg->link);
-    return seg;
+    s->current = seg;
+}
+
+static void begin_next(struct spool *s)
+{
+    struct segment *seg;
+    if (s->free_count > SEGMENTS_RESERVE) {
+        seg = take_free(s);
+    } else if ((seg = oldest_unused(s)) != NULL) {
+        list_remove(&seg->link);
+        leave_segment(s, seg);
+    } else {
+        seg = new_segment(s);
+        s->segment_count++;
+    }
+    begin_use(s, seg);
+}
+
+// There is neither a segment for what comes after the current one, nor much time to get one: before
+// the current one is half full, what was under way when the last one ended should end by itself.
+bool segment_is_due(const struct spool *s)
+{
+    bool soon = !s->current || s->current->end > s->current->size / 2;
+    return soon && s->free_count <= SEGMENTS_RESERVE && !oldest_unused(s);
 }
 
 struct spare_job {
     struct os_job job;
     struct spool *spool;
     struct segment *segment;
+    uint64_t leave; // octets of the disk, before it is made
     bool ok;
     struct err err;
 };
 
-// Not the last space of the disk: the Maildirs may need it now, we only later.
 static void spare_work(struct os_job *job)
 {
     struct spare_job *spare = CONTAINER_OF(job, struct spare_job, job);
-    if (spool_disk_has(spare->spool, 2 * spare->segment->size))
+    if (spool_disk_has(spare->spool, spare->leave))
         spare->ok = segment_create(spare->spool->log_dir, spare->segment, &spare->err);
     else
         err_set(&spare->err, ERR_TRY_LATER, STATUS(4, 3, 1), "the disk is nearly full");
+}
+
+static void wait_for_space(struct spool *s)
+{
+    s->again.fire = try_again;
+    loop_set_timer(s->loop, &s->again, AGAIN_MS);
 }
 
 static void spare_done(struct os_job *job)
@@ -146,27 +182,39 @@ static void spare_done(struct os_job *job)
         list_append(&s->free, &spare->segment->link);
         s->free_count++;
         s->segment_count++;
+        s->no_spare = false;
+        want_spare(s);
     } else {
-        log_line(LOG_WARNING, "no spare segment: %s", spare->err.text);
+        if (!s->no_spare)
+            log_line(LOG_WARNING, "no spare segment: %s", spare->err.text);
+        s->no_spare = true;
         free(spare->segment);
+        if (!timer_is_set(&s->again) && !s->closing)
+            wait_for_space(s);
     }
     free(spare);
 }
 
-// Keeps one segment ready, so that no commit waits for 16 MiB of zeros.
+// Keeps the reserve, and one segment more by the time that it is needed, so that no commit waits
+// for 16 MiB of zeros. Not of the last space of the disk: the first of the reserve comes before the
+// Maildirs, each one more leaves them as much again.
 static void want_spare(struct spool *s)
 {
-    if (s->making_spare || s->free_count > 0 || oldest_unused(s))
+    if (s->full && (s->free_count > SEGMENTS_RESERVE ||
+                    (s->free_count == SEGMENTS_RESERVE && oldest_unused(s)))) {
+        log_line(LOG_INFO, "the spool takes letters again");
+        s->full = false;
+    }
+    bool one_more = s->full || (segment_is_due(s) && !beyond_bound(s));
+    size_t wanted = SEGMENTS_RESERVE + one_more;
+    if (s->making_spare || s->closing || timer_is_set(&s->again) || s->free_count >= wanted)
         return;
     struct spare_job *spare = calloc(1, sizeof *spare);
-    struct segment *seg = calloc(1, sizeof *seg);
-    must(spare && seg);
-    seg->fd = -1;
-    seg->number = s->next_number++;
-    seg->size = s->options.segment_size;
-    list_init(&seg->letters);
-    *spare = (struct spare_job){
-        .job = {.work = spare_work, .done = spare_done}, .spool = s, .segment = seg};
+    must(spare != NULL);
+    *spare = (struct spare_job){.job = {.work = spare_work, .done = spare_done},
+                                .spool = s,
+                                .segment = new_segment(s),
+                                .leave = (s->free_count + 1) * s->options.segment_size};
     s->making_spare = true;
     os_workers_submit(s->helpers, &spare->job);
 }
@@ -199,7 +247,7 @@ static void retire_done(struct os_job *job)
                  strerror(-r->rc));
     } else {
         list_remove(&seg->link);
-        forget_letters(s, seg);
+        leave_segment(s, seg);
         os_close(&seg->fd);
         free(seg);
         s->segment_count--;
@@ -319,60 +367,83 @@ static void finish_batch(struct spool *s, struct batch *b)
         loop_at_turn_end(s->loop, &s->hook);
 }
 
+static NORETURN void end_without_a_reply(void)
+{
+    log_line(LOG_ERROR, "the spool cannot be written: ending without a reply");
+    log_flush();
+    exit(75); // EX_TEMPFAIL
+}
+
+// What is in the frame but states goes out of it: nothing of that stands anywhere.
+static void empty_frame(struct spool *s, struct batch *b)
+{
+    compact_done(s, b); // the copies are not there: their letters stay where they are
+    b->letter_records = 0;
+    b->frame.len = SEGMENT_FRAME_HEADER;
+}
+
 // Promise 4: the failed frame is never tried again as it was. Its states, behind an abort record,
 // go to another segment; its letters are refused once that is durable.
 static void abort_batch(struct spool *s, struct batch *b)
 {
     log_line(LOG_ERROR, "%s; the batch is refused and the segment left alone", b->err.text);
-    if (b->aborting || b->segment->fresh) {
-        // A segment whose header is in doubt must not outlive this process as a half-used one:
-        // start again from what is on disk.
-        log_line(LOG_ERROR, "the spool cannot be written: ending without a reply");
-        log_flush();
-        exit(75); // EX_TEMPFAIL
-    }
+    if (b->aborting || b->segment->fresh) // its header is in doubt: start again from what is there
+        end_without_a_reply();
     b->segment->suspect = true;
     b->aborting = true;
     b->refused = !list_empty(&b->letters);
-    b->letter_records = 0;
-    b->frame.len = SEGMENT_FRAME_HEADER;
+    empty_frame(s, b);
     put_abort(&b->frame, b->segment, b->offset);
     s->current = NULL;
     seal(s);
 }
 
-static void try_again(struct timer *timer)
+static void refuse_letters(struct spool *s, struct batch *b)
 {
-    seal(CONTAINER_OF(timer, struct spool, again));
+    letters_gone(b);
+    tell_waiters(b, false, false);
+    empty_frame(s, b);
 }
 
-// The letters are refused: nothing of them stands anywhere. States cannot be refused.
+static void try_again(struct timer *timer)
+{
+    struct spool *s = CONTAINER_OF(timer, struct spool, again);
+    if (s->stuck) {
+        s->stuck = false;
+        fly(s);
+    } else {
+        want_spare(s);
+    }
+}
+
+// New letters are refused: nothing of them stands anywhere. All else goes into the reserve.
 static void no_segment(struct spool *s, struct batch *b)
 {
-    log_line(LOG_ERROR, "%s; no letter is taken until there is space", b->err.text);
-    if (b->aborting) {
-        log_line(LOG_ERROR, "the spool cannot be written: ending without a reply");
-        log_flush();
-        exit(75); // EX_TEMPFAIL
-    }
+    if (!s->full)
+        log_line(LOG_ERROR, "%s; no letter is taken until there is space", b->err.text);
+    s->full = true;
     list_remove(&b->segment->link);
     free(b->segment);
     s->segment_count--;
     s->next_frame--; // the number was not written: none is to be missed
     b->segment = s->current = NULL;
-    if (!list_empty(&b->letters)) {
-        letters_gone(b);
-        tell_waiters(b, false, false);
+    if (!b->aborting && !list_empty(&b->letters)) {
+        refuse_letters(s, b);
+        if (b->states.len == b->states_done) {
+            finish_batch(s, b);
+            return;
+        }
+        put_states(b);
     }
-    b->letter_records = 0;
-    b->frame.len = SEGMENT_FRAME_HEADER;
-    if (b->states.len == b->states_done) {
-        finish_batch(s, b);
+    if (s->free_count) {
+        begin_use(s, take_free(s));
+        fly(s);
         return;
     }
-    s->full = true;
-    s->again.fire = try_again;
-    loop_set_timer(s->loop, &s->again, AGAIN_MS);
+    if (b->aborting)
+        end_without_a_reply();
+    s->stuck = true;
+    wait_for_space(s);
 }
 
 static void commit_done(struct os_job *job)
@@ -389,7 +460,6 @@ static void commit_done(struct os_job *job)
         abort_batch(s, b);
         return;
     }
-    s->full = false;
     s->commits++;
     s->committed_bytes += b->frame.len;
     if (b->aborting) {
@@ -416,7 +486,7 @@ size_t batch_room(const struct spool *s)
 }
 
 // Puts as many of the states into the frame as it takes.
-static uint32_t frame_states(struct batch *b)
+static void put_states(struct batch *b)
 {
     size_t room = batch_room(b->spool) - b->frame.len;
     struct str rest = str_skip(buf_str(&b->states), b->states_done);
@@ -432,19 +502,17 @@ static uint32_t frame_states(struct batch *b)
     must(!damaged && (fits || !rest.len));
     buf_put(&b->frame, str_sub(rest, 0, fits));
     b->states_framed = b->states_done + fits;
-    return count;
+    b->frame_records = b->letter_records + b->aborting + count;
 }
 
 // Gives s->flying its place in the log and hands it to the commit thread.
-static void seal(struct spool *s)
+static void fly(struct spool *s)
 {
     struct batch *b = s->flying;
-    b->frame_records = b->letter_records + b->aborting;
-    b->frame_records += frame_states(b);
     must(buf_ok(&b->frame));
     size_t need = (b->frame.len + SEGMENT_BLOCK - 1) / SEGMENT_BLOCK * SEGMENT_BLOCK;
     if (!s->current || s->current->size - s->current->end < need)
-        s->current = next_segment(s);
+        begin_next(s);
     b->segment = s->current;
     b->offset = s->current->end;
     b->number = s->next_frame++;
@@ -453,12 +521,20 @@ static void seal(struct spool *s)
     os_workers_submit(s->committer, &b->job);
 }
 
+static void seal(struct spool *s)
+{
+    put_states(s->flying);
+    fly(s);
+}
+
 static void turn_end(struct turn_hook *hook)
 {
     struct spool *s = CONTAINER_OF(hook, struct spool, hook);
     struct batch *b = s->gathering;
     if (s->flying || batch_empty(b))
         return;
+    if (s->full && !list_empty(&b->letters)) // gathered before it was
+        refuse_letters(s, b);
     if (b->letter_records == 0 && b->state_records == 0) {
         tell_waiters(b, true, true); // nothing new: all before it is durable
         return;
@@ -493,6 +569,7 @@ bool spool_begin(struct spool *s, struct loop *loop, struct err *err)
         !os_workers_open(&s->helpers, loop, "spool", 1, err) ||
         !os_workers_open(&s->writers, loop, "bodies", LARGE_THREADS, err))
         return false;
+    spool_begin_remembering(s);
     want_spare(s);
     compact(s);
     return true;

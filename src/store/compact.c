@@ -126,6 +126,8 @@ void compact_arrived(struct spool *s, struct batch *b)
 {
     (void)s;
     for (size_t i = 0; i < b->move_count; i++) {
+        if (b->moves[i].segment) // a further frame of the batch: states only
+            continue;
         b->moves[i].segment = b->segment;
         b->moves[i].offset += (uint32_t)b->offset;
     }
@@ -137,7 +139,7 @@ void compact_done(struct spool *s, struct batch *b)
         const struct move *m = &b->moves[i];
         struct spool_letter *letter = m->letter;
         spool_let_go(s, letter);
-        if (!m->segment || b->refused || letter->holders || !letter->pending)
+        if (!m->segment || letter->holders || !letter->pending)
             continue;
         spool_count_live(s, letter, false);
         list_remove(&letter->link);
@@ -147,16 +149,20 @@ void compact_done(struct spool *s, struct batch *b)
     }
     if (b->move_count)
         s->moving = false;
+    b->move_count = 0;
 }
 
 // ---- when to begin
 
-// A disk that is short of space gets back all but the current segment and one more.
-static bool beyond_bound(const struct spool *s)
+// The log with the segment that it is about to need. A disk that is short of space gets back all
+// but the current segment and the reserve; a full one also what is dead between the living, but for
+// an eighth, which the ends of frames and segments take.
+bool beyond_bound(const struct spool *s)
 {
     uint64_t size = s->options.segment_size;
-    uint64_t surplus = s->short_of_space ? 2 : SEGMENTS_SURPLUS;
-    return s->segment_count * size > 2 * s->live_bytes + surplus * size;
+    uint64_t surplus = s->short_of_space || s->full ? 1 + SEGMENTS_RESERVE : SEGMENTS_SURPLUS;
+    uint64_t live = s->full ? s->live_bytes + s->live_bytes / 8 : 2 * s->live_bytes;
+    return (s->segment_count + segment_is_due(s)) * size > live + surplus * size;
 }
 
 static void move_some(struct spool *s, struct segment *seg)
@@ -192,7 +198,7 @@ static void move_some(struct spool *s, struct segment *seg)
 // too, and its file goes.
 void compact(struct spool *s)
 {
-    if (s->moving || s->retiring || s->closing || s->full || list_empty(&s->segments))
+    if (s->moving || s->retiring || s->closing || s->stuck || list_empty(&s->segments))
         return;
     struct segment *oldest = CONTAINER_OF(s->segments.next, struct segment, link);
     if (oldest == s->current || !(oldest->suspect || beyond_bound(s)))

@@ -18,6 +18,7 @@
 
 #include "base/base32.h"
 #include "base/digest.h"
+#include "base/limits.h"
 #include "os/file.h"
 
 enum {
@@ -411,7 +412,8 @@ static int move_in(const struct maildir *md, const char *name)
         if (rc != 0)
             return rc < 0 ? rc : 0;
     }
-    return os_rename(md->tmp, name, md->new, name);
+    int moved = os_rename(md->tmp, name, md->new, name);
+    return moved < 0 ? moved : os_fsync(md->tmp); // a file of two names is damage there
 }
 
 bool maildir_link(const struct maildir *md, const char *name, struct err *err)
@@ -428,6 +430,58 @@ bool maildir_forget(const struct maildir *md, const char *name, struct err *err)
 {
     int rc = os_unlink(md->tmp, name);
     return rc == 0 || rc == -ENOENT || err_system(err, rc, "removing tmp/%s", name);
+}
+
+// ---- what was left in tmp
+
+// A name as maildir_name_put makes it.
+static bool is_our_name(struct str file)
+{
+    struct maildir_letter letter = {.file = file, .unique = unique_part(file)};
+    struct str rest = letter.unique, seconds, number, id;
+    struct mail_id read;
+    uint64_t value;
+    return str_cut(&rest, '.', &seconds) && str_to_u64(seconds, &value) &&
+           str_cut(&rest, '.', &number) && str_eq(rest, STR("posthouse")) &&
+           str_cut(&number, '_', &id) && mail_id_read(id, &read) &&
+           value == mail_id_ms(&read) / 1000 && str_to_u64(number, &value) && read_sizes(&letter);
+}
+
+struct sweep {
+    const struct maildir *md;
+    const struct maildir_witnesses *witnesses;
+    uint64_t before_s;
+    size_t seen, removed;
+    int rc;
+};
+
+static bool sweep_name(void *context, const char *name)
+{
+    struct sweep *s = context;
+    struct stat st;
+    if (++s->seen > LIMIT_witness_names)
+        return false;
+    if (!is_our_name(str_of(name)) || s->witnesses->needed(s->witnesses, str_of(name)))
+        return true;
+    s->rc = os_stat(s->md->tmp, name, &st);
+    if (s->rc == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_ctime < s->before_s) {
+        s->rc = os_unlink(s->md->tmp, name);
+        s->removed += s->rc == 0;
+    }
+    if (s->rc == -ENOENT) // somebody else was faster
+        s->rc = 0;
+    return s->rc == 0;
+}
+
+bool maildir_sweep(const struct maildir *md, uint64_t before_s,
+                   const struct maildir_witnesses *witnesses, size_t *removed, struct err *err)
+{
+    struct sweep s = {.md = md, .witnesses = witnesses, .before_s = before_s};
+    int rc = os_list(md->tmp, sweep_name, &s);
+    if (rc == 0)
+        rc = s.rc;
+    *removed = s.removed;
+    return rc == 0 || err_system(err, rc, "looking through tmp");
 }
 
 // ---- reading

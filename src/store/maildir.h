@@ -70,11 +70,22 @@ MUST_USE bool maildir_write(const struct maildir *md, const char *name,
                             struct err *err);
 // Step 2, after the sync: link(tmp/NAME, new/NAME). A name that exists is "delivered already".
 // Where the file system has no hard links: a letter of that name and size in new or cur is
-// "delivered already", otherwise tmp/NAME is renamed. The caller syncs new (and tmp, for the
-// rename).
+// "delivered already", otherwise tmp/NAME is renamed, and tmp synced. The caller syncs new.
 MUST_USE bool maildir_link(const struct maildir *md, const char *name, struct err *err);
 // Step 3, after "done" is committed: unlink(tmp/NAME). One that is gone already is no error.
 MUST_USE bool maildir_forget(const struct maildir *md, const char *name, struct err *err);
+
+// Which names in tmp are witnesses still.
+struct maildir_witnesses {
+    bool (*needed)(const struct maildir_witnesses *witnesses, struct str name);
+};
+// Removes from tmp the files with names of ours that nothing has changed since before_s (seconds
+// since 1970; st_ctime, which link and rename set): what a postman left that died before step 3.
+// Foreign names stay: they are their makers', and after 36 hours any reader's who wants them gone
+// (the Maildir convention). Looks at LIMIT_witness_names names at most.
+MUST_USE bool maildir_sweep(const struct maildir *md, uint64_t before_s,
+                            const struct maildir_witnesses *witnesses, size_t *removed,
+                            struct err *err);
 
 // ---- reading
 

@@ -42,6 +42,38 @@ void spool_forget_letter(struct spool *s, struct spool_letter *letter)
     free(letter);
 }
 
+void spool_leave_segment(struct spool *s, struct spool_letter *letter)
+{
+    must(letter->pending == 0);
+    if (!letter->from_start || !timer_is_set(&s->remember)) {
+        spool_forget_letter(s, letter);
+        return;
+    }
+    loop_cancel_timer(s->loop, &letter->timer);
+    list_remove(&letter->due);
+    list_remove(&letter->link);
+    letter->segment = NULL;
+    list_append(&s->remembered, &letter->link);
+}
+
+static void hour_is_over(struct timer *timer)
+{
+    struct spool *s = CONTAINER_OF(timer, struct spool, remember);
+    LIST_EACH(&s->remembered, at, after)
+    {
+        spool_forget_letter(s, CONTAINER_OF(at, struct spool_letter, link));
+    }
+}
+
+void spool_begin_remembering(struct spool *s)
+{
+    size_t at = 0;
+    for (struct spool_letter *l = spool_next(s, &at); l; l = spool_next(s, &at))
+        l->from_start = true;
+    s->remember.fire = hour_is_over;
+    loop_set_timer(s->loop, &s->remember, LIMIT_ids_known * 1000);
+}
+
 struct spool_letter *spool_find(struct spool *s, const struct mail_id *id)
 {
     return map_find(&s->letters, spool_hash(s, id), id);
@@ -454,6 +486,7 @@ struct spool *spool_new(int dir)
     map_init(&s->letters, letter_matches);
     list_init(&s->segments);
     list_init(&s->free);
+    list_init(&s->remembered);
     batch_init(s, &s->batches[0]);
     batch_init(s, &s->batches[1]);
     s->gathering = &s->batches[0];
@@ -489,6 +522,7 @@ void spool_close(struct spool **spool)
     os_workers_close(&s->writers);
     loop_cancel_hook(&s->hook);
     loop_cancel_timer(s->loop, &s->again);
+    loop_cancel_timer(s->loop, &s->remember);
     size_t at = 0;
     for (struct spool_letter *l = spool_next(s, &at); l; l = spool_next(s, &at))
         free(l);
@@ -533,5 +567,5 @@ bool spool_has_space(struct spool *s, uint64_t reserve)
 {
     s->short_of_space = !spool_disk_has(s, reserve);
     compact(s);
-    return !s->short_of_space;
+    return !s->short_of_space && !s->full;
 }

@@ -35,13 +35,14 @@ struct spool_recipient {
     uint32_t next_s;   // wall clock, seconds since 1970: the next attempt
 };
 
-// One letter of the index. Lives from its commit until its segment is used again, so that a letter
-// which is submitted twice is known (promise 5).
+// One letter of the index. Lives from its commit until its segment is used again, and if it was in
+// the log at the start for LIMIT_ids_known at least, so that a letter which is submitted twice is
+// known (promise 5).
 struct spool_letter {
     struct mail_id id;
-    struct link link; // in its segment
-    struct segment *segment;
-    uint32_t offset; // of the record's data in the segment
+    struct link link;        // in its segment, or among those that are only remembered
+    struct segment *segment; // NULL = at its end, and used again: only the id is known
+    uint32_t offset;         // of the record's data in the segment
     uint32_t envelope_size;
     uint32_t envelope_crc;
     uint32_t body_crc; // large: of the table of CRCs
@@ -52,6 +53,7 @@ struct spool_letter {
     bool durable;       // its batch is on disk
     bool large;         // the body is the file body/ID
     bool immovable;     // its record cannot be read: it stays where it is
+    bool from_start;    // it was in the log when the spool was opened
     uint16_t holders;   // jobs that read it now: it is not moved meanwhile
     struct timer timer; // the owner's: next attempt
     struct link due;    // the owner's
@@ -163,7 +165,7 @@ struct spool_counts {
     uint64_t commits, committed_bytes;
 };
 void spool_count(const struct spool *spool, struct spool_counts *counts);
-// True while the file system has more than `reserve` octets free.
+// True while the file system has more than `reserve` octets free, and the log can grow.
 bool spool_has_space(struct spool *spool, uint64_t reserve);
 
 #endif

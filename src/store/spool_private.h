@@ -27,7 +27,8 @@ enum {
     BATCH_LETTERS_MAX = 4 * 1024 * 1024,
     FRAME_MAX = SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX + 4 * 1024 * 1024, // with states
     STATES_GATHERED_MAX = 256 * 1024 * 1024, // about a million, in several frames
-    SEGMENTS_KEPT = 3,                       // more than so many before one is used again
+    SEGMENTS_RESERVE = 2,                    // blank ones, for states when none can be made
+    SEGMENTS_KEPT = 1 + SEGMENTS_RESERVE,    // more than so many before one is used again
     SEGMENTS_SURPLUS = 4,                    // beyond twice what lives: docs/spool.md, promise 7
     MOVE_LETTERS = 64,                       // copied forward at one time
     MOVE_BYTES = 1024 * 1024,
@@ -79,6 +80,8 @@ struct spool {
     struct map letters;
     struct link segments; // in the order of the log
     struct link free;
+    struct link remembered; // letters without a segment, until the timer fires
+    struct timer remember;  // set for LIMIT_ids_known after the start
     struct segment *current;
     size_t segment_count, free_count;
     uint64_t next_number, last_use, next_frame;
@@ -89,9 +92,11 @@ struct spool {
     size_t reason_count;
     bool making_spare, retiring, moving;
     bool short_of_space; // as spool_has_space said last
-    bool full;           // no segment can be made: no letter is taken
+    bool full;           // no segment could be made: no letter is taken, states use the reserve
+    bool stuck;          // the batch that flies waits for a segment
+    bool no_spare;       // the last attempt to make one failed
     bool closing;
-    struct timer again;
+    struct timer again; // when something of the log could not be made
     uint64_t live_letters, live_recipients;
     uint64_t live_bytes; // of the records of live letters
     uint64_t commits, committed_bytes, moved;
@@ -103,6 +108,10 @@ uint64_t spool_hash(const struct spool *s, const struct mail_id *id);
 struct spool *spool_new(int dir); // empty, without files; freed by spool_close
 struct spool_letter *spool_new_letter(const struct mail_id *id, uint32_t recipients);
 void spool_forget_letter(struct spool *s, struct spool_letter *letter);
+// Its segment goes, or is used again: it is forgotten, or when it was in the log at the start,
+// remembered until the hour is over.
+void spool_leave_segment(struct spool *s, struct spool_letter *letter);
+void spool_begin_remembering(struct spool *s);
 void spool_put_letter_head(struct buf *out, const struct spool_letter *letter);
 uint16_t spool_keep_reason(struct spool *s, struct str reason);
 
@@ -135,12 +144,15 @@ void large_remove(struct spool *s, const struct mail_id *id);
 
 // compact.c
 void compact(struct spool *s); // after each batch: keeps the log within its bound
-// The letters of the batch's moves are where their copies are; or stay, when the batch was refused.
+// The frame with the batch's moves is durable.
 void compact_arrived(struct spool *s, struct batch *b);
+// The letters of the batch's moves are where their copies are, or stay where these did not arrive.
 void compact_done(struct spool *s, struct batch *b);
+bool beyond_bound(const struct spool *s); // promise 7
 
 // commit.c
 bool segment_unused(const struct spool *s, const struct segment *seg);
+bool segment_is_due(const struct spool *s); // one more is needed soon
 // Takes the oldest segment, which must be unused, from the log: its file goes.
 void segment_retire(struct spool *s, struct segment *seg);
 void batch_init(struct spool *s, struct batch *b);

@@ -56,6 +56,33 @@ class Faulty(Instance):
         return sum(mark in letter for letter in self.letters(user))
 
 
+class Witnesses(unittest.TestCase):
+    def test_what_a_killed_postman_left_goes_after_days(self):
+        """Killed between the link and "forget": the second link goes, when it is surely nobody's
+        witness any more, and only then."""
+        with Faulty() as instance:
+            tmp = os.path.join(instance.maildir(ALICE), "tmp")
+            rule = instance.page.rule("unlink", role="postman", first=1, count=1, kill=True)
+            self.assertEqual(instance.attempt(b"Subject: first\r\n"), 250)
+            wait_for(lambda: instance.page.acted(rule), "the postman to be killed")
+            instance.page.clear()
+            instance.works_again()
+            left = os.listdir(tmp)
+            self.assertEqual(len(left), 1)
+            with open(os.path.join(tmp, "1.foreign"), "wb"):
+                pass
+            instance.page.shift_monotonic(2 * 3_600_000)
+            instance.works_again()
+            self.assertIn(left[0], os.listdir(tmp))  # too young
+            instance.page.shift_wall(4 * 86_400_000)
+            instance.works_again()
+            self.assertIn(left[0], os.listdir(tmp))  # once a day
+            instance.page.shift_monotonic(30 * 3_600_000)
+            instance.works_again()
+            wait_for(lambda: os.listdir(tmp) == ["1.foreign"], "the witness to go")
+            self.assertEqual(instance.count(b"Subject: first"), 1)
+
+
 class Faults(unittest.TestCase):
     def test_a_commit_that_fails(self):
         """Spool promise 4: no false 250, no second try of the sync, and service goes on."""

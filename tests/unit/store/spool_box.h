@@ -84,8 +84,8 @@ static inline void turn(struct box *b)
 
 static inline bool busy(const struct spool *s)
 {
-    return !spool_idle(s) || s->making_spare || s->retiring || os_workers_waiting(s->helpers) ||
-           os_workers_waiting(s->writers);
+    return !spool_idle(s) || s->making_spare || s->retiring || s->moving ||
+           os_workers_waiting(s->helpers) || os_workers_waiting(s->writers);
 }
 
 // Until all that was begun is done.

@@ -195,7 +195,7 @@ static void states_of_several_frames_survive_a_failure_in_each(void **state)
         check_books(b);
         reopen(b);
         assert_int_equal(counts(b).letters, nth > 2);
-        assert_int_equal(find(b, 1)->pending, 0);
+        assert_true(!find(b, 1) || !find(b, 1)->pending); // its segment may have gone
         assert_int_equal(find(b, 2) != NULL, nth > 2);
         check_books(b);
         b = start_over(state);
@@ -204,44 +204,165 @@ static void states_of_several_frames_survive_a_failure_in_each(void **state)
 
 // ---- no space
 
-static void without_a_segment_letters_are_refused_and_states_wait(void **state)
+// No segment can be made from now on, and the next batch needs one.
+static void fill_the_log(struct box *b)
+{
+    const struct spool *s = b->spool;
+    arm(0, FAULT_open, 1, UINT64_MAX, ENOSPC);
+    for (uint64_t n = 100; s->free_count > SEGMENTS_RESERVE ||
+                           s->current->size - s->current->end >= 2 * (uint64_t)SEGMENT_BLOCK;
+         n++)
+        (void)commit(b, n, 1, 4000);
+    assert_int_equal(s->free_count, SEGMENTS_RESERVE);
+    assert_false(s->full);
+}
+
+// Turns until letters are taken again, by itself.
+static void wait_for_space(struct box *b)
+{
+    for (int i = 0; i < 1000 && b->spool->full; i++)
+        turn(b);
+    assert_false(b->spool->full);
+    assert_true(b->spool->free_count >= SEGMENTS_RESERVE);
+}
+
+static void without_a_segment_letters_are_refused_and_states_use_the_reserve(void **state)
 {
     struct box *b = *state;
     struct wait letter = {.told = 0}, states = {.told = 0};
     struct spool_letter *refused;
-    (void)commit(b, 1, 1, 900);
-    (void)commit(b, 2, 3, 900);
-    arm(0, FAULT_open, 1, UINT64_MAX, ENOSPC);
-    for (uint64_t n = 100;; n++) { // until the last segment there is is full
-        struct wait w = {.told = 0};
-        assert_int_equal(try_add(b, n, 1, LARGE, &refused), SPOOL_ADDED);
-        wait_for(b, &w, false);
-        settle(b);
-        assert_int_equal(w.told, 1);
-        if (!w.durable)
-            break;
-    }
-    assert_true(spool_idle(b->spool));
-    for (uint64_t n = 300; b->spool->current; n++)
-        assert_int_equal(try_add(b, n, 1, LARGE, &refused), SPOOL_ADDED), settle(b);
+    two_letters(b);
+    fill_the_log(b);
     add_batch(b, &letter, &states);
-    for (int i = 0; i < 20; i++)
-        turn(b);
-    assert_int_equal(letter.told, 1);
+    settle(b);
+    assert_int_equal(letter.told + states.told, 2);
     assert_false(letter.durable);
-    assert_int_equal(states.told, 0);
-    assert_int_equal(try_add(b, 400, 1, 100, &refused), SPOOL_FULL);
-    disarm();
-    for (int i = 0; i < 500 && !states.told; i++)
-        turn(b);
-    assert_int_equal(states.told, 1);
     assert_true(states.durable);
+    assert_int_equal(b->spool->free_count, SEGMENTS_RESERVE - 1);
+    assert_int_equal(try_add(b, 400, 1, 100, &refused), SPOOL_FULL); // although there is room
+    assert_false(spool_has_space(b->spool, 0));
+    disarm();
+    wait_for_space(b);
+    assert_true(spool_has_space(b->spool, 0));
     (void)commit(b, 401, 1, 100);
-    reopen(b);
-    assert_null(find(b, 3));
-    assert_int_equal(find(b, 2)->recipients[0].state, SPOOL_DELIVERED);
-    check_letter(b, 401, 1, 100);
+    for (int run = 0; run < 2; run++) {
+        assert_null(find(b, 3));
+        assert_int_equal(find(b, 2)->recipients[0].state, SPOOL_DELIVERED);
+        assert_int_equal(find(b, 2)->recipients[1].attempts, 5);
+        check_letter(b, 1, 1, 900);
+        check_letter(b, 401, 1, 100);
+        check_books(b);
+        reopen(b);
+    }
     assert_int_equal(count_files(b, "corrupt"), 0);
+}
+
+static void letters_that_gathered_meanwhile_stay_out_of_the_reserve(void **state)
+{
+    struct box *b = *state;
+    struct wait letter = {.told = 0}, states = {.told = 0}, late = {.told = 0};
+    two_letters(b);
+    fill_the_log(b);
+    add_batch(b, &letter, &states);
+    turn(b); // it flies
+    assert_false(b->spool->full);
+    (void)add(b, 4, 1, 100);
+    wait_for(b, &late, false);
+    settle(b);
+    assert_int_equal(late.told, 1);
+    assert_false(late.durable);
+    assert_null(find(b, 4));
+    assert_true(states.durable);
+    disarm();
+    wait_for_space(b);
+    reopen(b);
+    settle(b);
+    assert_null(find(b, 4));
+    check_books(b);
+}
+
+static void when_the_reserve_is_used_up_states_wait(void **state)
+{
+    struct box *b = *state;
+    struct wait w = {.told = 0};
+    two_letters(b);
+    fill_the_log(b);
+    for (uint16_t n = 1; !b->spool->stuck; n++) {
+        assert_true(n < 200);
+        find(b, 2)->recipients[1].attempts = n;
+        spool_set_state(b->spool, find(b, 2), 1, SPOOL_WAITING, n, STR("busy"));
+        w.told = 0;
+        wait_for(b, &w, true);
+        for (int i = 0; i < 1000 && !w.told && !b->spool->stuck; i++)
+            turn(b);
+    }
+    assert_int_equal(b->spool->free_count, 0);
+    assert_int_equal(w.told, 0);
+    uint16_t attempts = find(b, 2)->recipients[1].attempts;
+    assert_true(attempts > 60); // two segments of one block each
+    disarm();
+    wait_for_space(b);
+    assert_int_equal(w.told, 1);
+    assert_true(w.durable);
+    reopen(b);
+    assert_int_equal(find(b, 2)->recipients[1].attempts, attempts);
+    assert_int_equal(count_files(b, "corrupt"), 0);
+    check_books(b);
+}
+
+// The disk is full, and a few letters live in each segment: they move through the reserve, and
+// segments come free although none can be made.
+static void the_reserve_lets_a_full_log_be_compacted(void **state)
+{
+    struct box *b = *state;
+    struct wait letter = {.told = 0}, states = {.told = 0};
+    two_letters(b);
+    for (uint64_t n = 1000; n < 1150; n++)
+        (void)commit(b, n, 1, 7500);
+    fill_the_log(b);
+    add_batch(b, &letter, &states);
+    settle(b);
+    assert_true(b->spool->full);
+    uint64_t segments = counts(b).segments, moved = counts(b).moved;
+    for (uint64_t n = 1000; n < 1150; n++)
+        if (n % 10)
+            end(b, find(b, n));
+    for (int i = 0; i < 50; i++)
+        settle(b);
+    assert_true(counts(b).moved > moved);
+    assert_true(counts(b).segments < segments);
+    assert_false(b->spool->stuck);
+    disarm();
+    wait_for_space(b);
+    for (int run = 0; run < 2; run++) {
+        check_letter(b, 1, 1, 900);
+        for (uint64_t n = 1000; n < 1150; n += 10)
+            check_letter(b, n, 1, 7500);
+        check_books(b);
+        reopen(b);
+        settle(b);
+    }
+}
+
+// A letter's copy is in the first frame of its batch; the further ones are not its place.
+static void letters_move_in_a_batch_of_several_frames(void **state)
+{
+    struct box *b = *state;
+    (void)commit(b, 1, 1, 900);
+    (void)commit(b, 2, 500, 900);
+    for (uint64_t n = 100; counts(b).moved < 20; n++) {
+        assert_true(n < 400);
+        struct spool_letter *letter = add(b, n, 1, LARGE);
+        for (uint32_t i = 0; i < 8 * 500; i++)
+            spool_set_state(b->spool, find(b, 2), i % 500, SPOOL_WAITING, i, STR(""));
+        settle(b);
+        end(b, letter);
+        check_letter(b, 1, 1, 900);
+        check_letter(b, 2, 500, 900);
+    }
+    reopen(b);
+    check_letter(b, 1, 1, 900);
+    check_letter(b, 2, 500, 900);
     check_books(b);
 }
 
@@ -252,15 +373,76 @@ static void the_spare_segment_leaves_the_last_space(void **state)
     (void)commit(b, 1, 1, 100);
     reopen(b);
     size_t files = count_files(b, "log");
+    assert_int_equal(b->spool->free_count, SEGMENTS_RESERVE);
     arm(0, FAULT_statvfs, 1, UINT64_MAX, EIO);
-    while (b->spool->free_count)
-        (void)commit(b, 10 + counts(b).commits, 1, LARGE);
+    for (uint64_t n = 10; !segment_is_due(b->spool); n++)
+        (void)commit(b, n, 1, LARGE);
     settle(b);
     assert_int_equal(count_files(b, "log"), files);
     disarm();
-    (void)commit(b, 2, 1, 100);
+    for (int i = 0; i < 500 && b->spool->free_count == SEGMENTS_RESERVE; i++)
+        turn(b);
     settle(b);
     assert_int_equal(count_files(b, "log"), files + 1);
+}
+
+// ---- what is remembered after a start (promise 5)
+
+static void turn_the_log_over(struct box *b, uint64_t from)
+{
+    for (uint64_t n = from; n < from + 120; n++)
+        end(b, commit(b, n, 1, LARGE));
+}
+
+static void an_id_of_the_log_is_known_for_an_hour_after_a_start(void **state)
+{
+    struct box *b = *state;
+    struct spool_letter *letter;
+    (void)commit(b, 1, 1, 100);
+    end(b, commit(b, 2, 1, 100));
+    reopen(b);
+    end(b, find(b, 1));
+    end(b, commit(b, 3, 1, 100)); // came after the start
+    page->monotonic_shift_ms += 3590 * 1000;
+    turn_the_log_over(b, 100);
+    assert_null(find(b, 3)); // its segment was used again
+    for (uint64_t n = 1; n <= 2; n++) {
+        struct wait w = {.told = 0};
+        assert_int_equal(try_add(b, n, 1, 100, &letter), SPOOL_KNOWN);
+        assert_null(letter->segment);
+        wait_for(b, &w, false);
+        settle(b);
+        assert_true(w.told == 1 && w.durable);
+    }
+    check_books(b);
+    page->monotonic_shift_ms += 11 * 1000;
+    settle(b);
+    assert_null(find(b, 1));
+    assert_null(find(b, 2));
+    turn_the_log_over(b, 300);
+    (void)commit(b, 1, 1, 100); // another letter by now
+    reopen(b);
+    check_letter(b, 1, 1, 100);
+    turn_the_log_over(b, 500); // closed in the middle of the hour
+    reopen(b);
+    check_books(b);
+}
+
+static void what_was_refused_is_not_remembered(void **state)
+{
+    struct box *b = *state;
+    struct wait letter = {.told = 0}, states = {.told = 0};
+    two_letters(b);
+    reopen(b);
+    add_batch(b, &letter, &states);
+    arm(0, FAULT_fdatasync, 1, 1, EIO); // the frame is written, its sync fails
+    settle(b);
+    disarm();
+    assert_null(find(b, 3));
+    reopen(b); // finds the frame, and its abort
+    assert_null(find(b, 3));
+    (void)commit(b, 3, 1, 200);
+    check_letter(b, 3, 1, 200);
 }
 
 // ---- the end without a reply
@@ -445,7 +627,8 @@ static void move_in_a_child(struct box *b, enum fault_call call, uint64_t at, bo
 
 static void letters_move_whatever_fails(void **state)
 {
-    static const enum fault_call ways[] = {FAULT_write, FAULT_fdatasync, FAULT_unlink, FAULT_read};
+    static const enum fault_call ways[] = {FAULT_write, FAULT_fdatasync, FAULT_unlink, FAULT_read,
+                                           FAULT_open};
     struct box *b = *state;
     uint64_t next = 1000, moved = 0;
     for (uint64_t n = 1; n <= STAY; n++) {
@@ -474,8 +657,14 @@ int main(void)
         FAULT_CASE(a_refused_large_letter_leaves_no_file),
         FAULT_CASE(a_large_body_that_cannot_be_written_is_refused),
         FAULT_CASE(states_of_several_frames_survive_a_failure_in_each),
-        FAULT_CASE(without_a_segment_letters_are_refused_and_states_wait),
+        FAULT_CASE(without_a_segment_letters_are_refused_and_states_use_the_reserve),
+        FAULT_CASE(letters_that_gathered_meanwhile_stay_out_of_the_reserve),
+        FAULT_CASE(when_the_reserve_is_used_up_states_wait),
+        FAULT_CASE(the_reserve_lets_a_full_log_be_compacted),
+        FAULT_CASE(letters_move_in_a_batch_of_several_frames),
         FAULT_CASE(the_spare_segment_leaves_the_last_space),
+        FAULT_CASE(an_id_of_the_log_is_known_for_an_hour_after_a_start),
+        FAULT_CASE(what_was_refused_is_not_remembered),
         FAULT_CASE(when_the_abort_fails_too_the_process_ends_without_a_reply),
         FAULT_CASE(a_start_that_cannot_make_its_last_batch_durable_fails),
         FAULT_CASE(every_failing_call_of_a_start_is_told),
