@@ -212,9 +212,12 @@ static int make_writer(void **state)
         return -1;
     w = (struct writer){.box = *state};
     close_spool(w.box);
-    char path[160];
-    file_path(w.box, path, "log", "000000000001");
-    unlink(path); // the spare segment
+    for (uint64_t n = 1; n <= 1 + SEGMENTS_RESERVE; n++) { // those that were made ready
+        char path[160], name[24];
+        segment_name(name, n);
+        file_path(w.box, path, "log", name);
+        unlink(path);
+    }
     w.bytes = calloc(1, SEGMENT);
     buf_init(&w.frame, SEGMENT);
     begin_use(&w, 1, 1);
