@@ -149,6 +149,7 @@ void compact_done(struct spool *s, struct batch *b)
     }
     if (b->move_count)
         s->moving = false;
+    b->move_count = 0;
 }
 
 // ---- when to begin

@@ -1,6 +1,7 @@
 #include "store/delivery.h"
 
 #include "base/limits.h"
+#include "os/fault.h"
 #include "os/file.h"
 #include "os/log.h"
 #include "store/maildir.h"
@@ -166,7 +167,8 @@ static void write_one(struct delivery *d, struct delivery_batch *batch, size_t i
         return;
     }
     l->written = !l->delivered;
-    int rc = d->syncfs || l->delivered ? 0 : os_fsync(fd);
+    bool covered = d->syncfs || l->delivered || fault_bites(BITE_tmp_sync);
+    int rc = covered ? 0 : os_fsync(fd);
     os_close(&fd);
     if (rc < 0) { // nothing is known of the file: the next attempt begins with a fresh one
         err_system(&err, rc, "a letter could not be synced");
@@ -183,6 +185,8 @@ enum which_directory { OF_TMP, OF_NEW };
 static int sync_all(struct delivery *d, enum which_directory which)
 {
     int rc = 0;
+    if (fault_bites(which == OF_TMP ? BITE_tmp_sync : BITE_new_sync))
+        return 0;
     if (d->syncfs)
         return os_syncfs(d->mail_dir);
     LIST_EACH(&d->maildirs, at, after)

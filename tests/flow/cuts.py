@@ -1,0 +1,295 @@
+"""Lives of a queue and a postman in one process (tests/cuts/house.c), recorded call by call, and what
+is left of them when the power goes: for each cut a tree that the disk may hold then is made, a new
+house opens it, delivers what waits, and the ledger judges.
+
+  lost: acknowledged, and not there.   twice: there more than once.
+  torn: there, and not as it was sent. refused: answered 451, and there all the same.
+  damage: set aside or held though nothing is damaged.   broken: the house did not stand.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from typing import NamedTuple
+
+TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, TESTS)
+import fault  # noqa: E402 (beside this folder)
+
+BOXES = 4
+HEADER = b"Return-Path: <a@example.org>\n"
+LETTERS_PER_SESSION = (12, 40)
+AFTER = 9_000_000  # the letter that is sent when all is recovered
+KEEPS = ("random", "none", "random", "all")
+SHARED_MEMORY = "/dev/shm"  # where no sync waits
+EX_TEMPFAIL = 75
+
+
+def workplace():
+    parent = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
+    return tempfile.TemporaryDirectory(prefix="posthouse-cuts-", dir=parent)
+
+
+class Letter(NamedTuple):
+    boxes: int  # a bit for each
+    size: int  # lines
+
+    def text(self, number):
+        return HEADER + b"".join(b"%08d %08d\n" % (number, line) for line in range(self.size))
+
+    def box_names(self):
+        return [f"u{box}" for box in range(BOXES) if self.boxes >> box & 1]
+
+
+class Found(NamedTuple):
+    """What a judgement found wrong."""
+    kind: str
+    text: str
+
+
+class House:
+    """The program, led line by line."""
+
+    def __init__(self, program, top, bite="", recorded=False):
+        environment = dict(os.environ, POSTHOUSE_BITE=bite)
+        environment.pop("POSTHOUSE_FAULT", None)
+        if recorded:
+            environment["POSTHOUSE_FAULT"] = os.path.join(top, "page")
+            environment["POSTHOUSE_TRACE"] = os.path.join(top, "trace")
+        self.error_path = os.path.join(top, "stderr")
+        ledger = os.path.join(top, "ledger") if recorded else os.devnull
+        with open(self.error_path, "wb") as errors:
+            self.process = subprocess.Popen([program, ledger], stdin=subprocess.PIPE,
+                                            stdout=subprocess.PIPE, stderr=errors, env=environment)
+
+    def said(self):
+        with open(self.error_path, encoding="utf-8", errors="replace") as errors:
+            return errors.read()
+
+    def live(self, script):
+        """All of it, to its end. The exit status."""
+        try:
+            self.process.communicate(script.encode())
+        except BrokenPipeError:
+            self.process.wait()
+        return self.process.returncode
+
+    def ask(self, script, answers):
+        """The lines that the script prints; fewer when the house fell."""
+        try:
+            self.process.stdin.write(script.encode())
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return []
+        return [line for line in (self.process.stdout.readline().decode().strip()
+                                  for _ in range(answers)) if line]
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        return self.process.wait()
+
+
+class Life:
+    """A recorded life: sessions one after the other on one disk. Some are killed at a call, to some
+    a call fails."""
+
+    def __init__(self, program, top, chance, bite=""):
+        self.program, self.top, self.chance, self.bite = program, top, chance, bite
+        self.directory = os.path.join(top, "d")
+        self.letters = {}
+        os.mkdir(self.directory)
+        self.before = fault.Snapshot(self.directory)
+        self.page = fault.Page.create(os.path.join(top, "page"))
+        self.trace = fault.Trace.create(os.path.join(top, "trace"), 64 << 20)
+        self.found = []
+        syncfs = chance.randrange(2)
+        for number in range(chance.randint(2, 5)):
+            self._session(syncfs, number)
+        self.records = self.trace.records()
+        self.accepted, self.refused = self._ledger()
+        moments = {record.begin for record in self.records}
+        moments |= {record.end for record in self.records if record.end != fault.NEVER}
+        self.cuts = sorted(moments)
+
+    def close(self):
+        self.page.close()
+        self.trace.close()
+
+    def _ledger(self):
+        """{number: the moment when it was said}, for "accepted" and for "refused"."""
+        said = {"accepted": {}, "refused": {}}
+        for record in self.trace.records():
+            if record.call == "write" and record.data.startswith((b"accepted ", b"refused ")):
+                word, number = record.data.decode().split()
+                said[word].setdefault(int(number), record.begin)
+        return said["accepted"], said["refused"]
+
+    def _session(self, syncfs, number):
+        chance = self.chance
+        accepted, refused = self._ledger()
+        lines = [f"open {self.directory}", f"syncfs {syncfs}"]
+        for doubtful in sorted(set(self.letters) - set(accepted) - set(refused)):
+            lines += [self._submit(doubtful), "turns 1"]
+        for _ in range(chance.randint(*LETTERS_PER_SESSION)):
+            new = len(self.letters) + 1
+            size = chance.choice((3, 40, 150, 400, 700))
+            self.letters[new] = Letter(chance.choice((1, 2, 4, 8, 3, 13)), chance.randint(1, size))
+            lines.append(self._submit(new))
+            lines += [step for step, often in (
+                (f"turns {chance.randint(1, 3)}", 0.6), (f"deliver {chance.randint(1, 12)}", 0.35),
+                (f"defer {chance.randint(1, 3)}", 0.08), ("collect", 0.08), ("settle", 0.05),
+            ) if chance.random() < often]
+        if chance.randrange(2):
+            lines.append("settle")
+        if chance.randrange(3) == 0:
+            lines.append("drain")
+        rule = self._trouble(number)
+        house = House(self.program, self.top, self.bite, recorded=True)
+        status = house.live("\n".join([*lines, "close", ""]))
+        struck = rule is not None and self.page.acted(rule)
+        house.process.stdout.close()
+        self.page.clear()
+        if status not in (0, EX_TEMPFAIL if struck else 0, -signal.SIGKILL if struck else 0,
+                          1 if struck else 0):
+            self.found.append(Found("broken", f"the house ended with {status}: "
+                                    + house.said()[-1000:]))
+
+    def _submit(self, number):
+        letter = self.letters[number]
+        return f"letter {number} {letter.boxes} {letter.size}"
+
+    def _trouble(self, number):
+        """Perhaps one call fails, or is the last one."""
+        chance = self.chance
+        what = chance.randrange(4)
+        if what == 0:
+            return None
+        call = chance.choice(("write", "fdatasync", "fdatasync", "fsync", "link", "unlink", "open"))
+        first = chance.randint(1, 20 + 60 * (number > 0))
+        if what == 1:
+            error = chance.choice(("EIO", "ENOSPC"))
+            return self.page.rule(chance.choice(("fdatasync", "write")), first=first, count=1,
+                                  error=error)
+        return self.page.rule(call, first=first, count=1, kill=True)
+
+
+class Judge:
+    """Judges one tree after the other with one house."""
+
+    def __init__(self, program, top, bite=""):
+        self.program, self.top, self.bite = program, top, bite
+        self.house = None
+        self.number = 0
+
+    def close(self):
+        if self.house:
+            self.house.close()
+        self.house = None
+
+    def judge(self, life, cut, keep, seed):
+        """What is wrong after this cut: a list of Found."""
+        tree = fault.replay(life.before, life.records, cut, seed=seed, keep=keep)
+        self.number += 1
+        directory = os.path.join(self.top, f"cut{self.number}")
+        tree.write(directory)
+        try:
+            found = self._recover(directory)
+            if not found:
+                found = list(self._compare(life, cut, directory))
+            return found
+        finally:
+            shutil.rmtree(directory)
+
+    def _recover(self, directory):
+        if not self.house:
+            self.house = House(self.program, self.top, self.bite)
+        answers = self.house.ask(f"open {directory}\ndrain\nreport\nletter {AFTER} 1 3\nsettle\n"
+                                 f"drain\nclose\nopen {directory}\nreport\nclose\nsyncfs 0\n", 2)
+        if len(answers) < 2:
+            status, self.house, house = self.house.close(), None, self.house
+            return [Found("broken", f"status {status}: {house.said()[-1000:]}")]
+        if answers != ["waiting 0 held 0"] * 2:
+            return [Found("damage", f"{answers}: {self.house.said()[-1000:]}")]
+        corrupt = os.listdir(os.path.join(directory, "spool/corrupt"))
+        return [Found("damage", name) for name in corrupt]
+
+    def _compare(self, life, cut, directory):
+        copies = {}
+        letters = {**life.letters, AFTER: Letter(1, 3)}
+        for box in range(BOXES):
+            for folder in ("new", "cur"):
+                yield from self._count(letters, os.path.join(directory, f"mail/u{box}", folder),
+                                       f"u{box}", copies)
+        for number, letter in letters.items():
+            promised = number == AFTER or life.accepted.get(number, fault.NEVER) <= cut
+            refused = life.refused.get(number, fault.NEVER) <= cut
+            for box in letter.box_names():
+                count = len(copies.get((number, box), ()))
+                if count > 1:
+                    yield Found("twice", f"letter {number} for {box}: {count} times")
+                if promised and not count:
+                    yield Found("lost", f"letter {number} for {box}")
+                if refused and count:
+                    yield Found("refused", f"letter {number} for {box}")
+
+    def _count(self, letters, folder, box, copies):
+        if not os.path.isdir(folder):
+            return
+        for name in os.listdir(folder):
+            with open(os.path.join(folder, name), "rb") as file:
+                text, inode = file.read(), os.fstat(file.fileno()).st_ino
+            number = text[len(HEADER):len(HEADER) + 8]
+            number = int(number) if number.isdigit() else 0
+            letter = letters.get(number)
+            if not letter or box not in letter.box_names() or text != letter.text(number):
+                yield Found("torn", f"{folder}/{name}: {text[:100]!r}")
+            else:
+                # A rename may leave both names: that is one copy still.
+                copies.setdefault((number, box), set()).add(inode)
+
+
+class Tally(NamedTuple):
+    lives: int
+    cuts: int
+    records: int
+    promised: int  # letters, over all cuts
+    found: list  # (seed of the life, cut, keep, Found)
+
+    def __str__(self):
+        kinds = [found.kind for *_, found in self.found]
+        counts = ", ".join(f"{kind} {kinds.count(kind)}" for kind in
+                           ("lost", "torn", "twice", "refused", "damage", "broken"))
+        return (f"{self.cuts} cuts in {self.lives} lives of {self.records} calls, {self.promised} "
+                f"letters promised: {counts}")
+
+
+def run(program, chance, cuts, cuts_of_a_life, bite="", until_found=False):
+    """Cuts down lives until so many cuts are judged; or, where one thing wrong is enough, until
+    it is found."""
+    lives = done = records = promised = 0
+    wrong = []
+    while done < cuts and not (until_found and wrong):
+        life_seed = chance.randrange(1 << 32)
+        with workplace() as top:
+            own = chance.__class__(life_seed)
+            life = Life(program, top, own, bite)
+            judge = Judge(program, top, bite)
+            lives += 1
+            records += len(life.records)
+            wrong += [(life_seed, None, None, found) for found in life.found]
+            moments = own.sample(life.cuts, min(cuts_of_a_life, cuts - done, len(life.cuts)))
+            for number, cut in enumerate(moments):
+                keep = KEEPS[number % len(KEEPS)]
+                found = judge.judge(life, cut, keep, life_seed + cut)
+                done += 1
+                promised += sum(moment <= cut for moment in life.accepted.values())
+                wrong += [(life_seed, cut, keep, one) for one in found]
+                if until_found and wrong:
+                    break
+            judge.close()
+            life.close()
+    return Tally(lives, done, records, promised, wrong)
