@@ -13,9 +13,9 @@
 //     collect           the owners move what is in new to cur
 //     settle            until all that was begun is durable
 //     drain             delivers all, deferred ones too, until nothing waits
-//     rot               flips an octet in the body of each waiting letter
-//     report            prints "waiting N held N": recipients
-//     close             at once, whatever is under way
+//     rot               flips an octet of each waiting letter: in its envelope or its body, by
+//     turns report            prints "waiting N held N": recipients close             at once,
+//     whatever is under way
 //
 // LEDGER gets a line "accepted N" when letter N's 250 would go out, "refused N" for its 451. It is
 // written through os/, so that a trace tells when that was.
@@ -438,22 +438,29 @@ static void flip(int fd, uint64_t at)
     must(pwrite(fd, &octet, 1, (off_t)at) == 1);
 }
 
+static void rot_body_file(struct house *h, const struct spool_letter *l)
+{
+    char name[LARGE_NAME];
+    large_name(name, &l->id, false);
+    int fd = openat(h->spool->body_dir, name, O_RDWR | O_CLOEXEC);
+    must(fd >= 0);
+    flip(fd, l->body_size / 2);
+    os_close(&fd);
+}
+
 static void rot(struct house *h)
 {
-    size_t at = 0;
+    size_t at = 0, turn = 0;
     for (struct spool_letter *l = spool_next(h->spool, &at); l; l = spool_next(h->spool, &at)) {
+        uint64_t envelope = (uint64_t)l->offset + LETTER_FIXED;
         if (!l->pending)
             continue;
-        if (!l->large) {
-            flip(l->segment->fd, l->offset + LETTER_FIXED + l->envelope_size + l->body_size / 2);
-            continue;
-        }
-        char name[LARGE_NAME];
-        large_name(name, &l->id, false);
-        int fd = openat(h->spool->body_dir, name, O_RDWR | O_CLOEXEC);
-        must(fd >= 0);
-        flip(fd, l->body_size / 2);
-        os_close(&fd);
+        if (turn++ % 2)
+            flip(l->segment->fd, envelope + l->envelope_size / 2);
+        else if (l->large)
+            rot_body_file(h, l);
+        else
+            flip(l->segment->fd, envelope + l->envelope_size + l->body_size / 2);
     }
 }
 

@@ -7,7 +7,9 @@ house opens it, delivers what waits, and the ledger judges.
   damage: set aside or held though nothing is damaged.   broken: the house did not stand.
 """
 
+import functools
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -33,12 +35,14 @@ def workplace():
     return tempfile.TemporaryDirectory(prefix="posthouse-cuts-", dir=parent)
 
 
+@functools.lru_cache(maxsize=4096)
+def text_of(number, size):
+    return HEADER + b"".join(b"%08d %08d\n" % (number, line) for line in range(size))
+
+
 class Letter(NamedTuple):
     boxes: int  # a bit for each
     size: int  # lines
-
-    def text(self, number):
-        return HEADER + b"".join(b"%08d %08d\n" % (number, line) for line in range(self.size))
 
     def box_names(self):
         return [f"u{box}" for box in range(BOXES) if self.boxes >> box & 1]
@@ -107,8 +111,8 @@ class Life:
         self.trace = fault.Trace.create(os.path.join(top, "trace"), 64 << 20)
         self.found = []
         syncfs = chance.randrange(2)
-        for number in range(chance.randint(2, 5)):
-            self._session(syncfs, number)
+        for _ in range(chance.randint(2, 5)):
+            self._session(syncfs)
         self.records = self.trace.records()
         self.accepted, self.refused = self._ledger()
         moments = {record.begin for record in self.records}
@@ -128,7 +132,16 @@ class Life:
                 said[word].setdefault(int(number), record.begin)
         return said["accepted"], said["refused"]
 
-    def _session(self, syncfs, number):
+    def sample(self, count):
+        """Moments to cut at: half of them anywhere, half just after something was said."""
+        said = [*self.accepted.values(), *self.refused.values()]
+        after = {self.cuts[place] for moment in said
+                 for place in range(self.cuts.index(moment), len(self.cuts))[:4]}
+        chosen = self.chance.sample(sorted(after), min(count // 2, len(after)))
+        rest = sorted(set(self.cuts) - set(chosen))
+        return chosen + self.chance.sample(rest, min(count - len(chosen), len(rest)))
+
+    def _session(self, syncfs):
         chance = self.chance
         accepted, refused = self._ledger()
         lines = [f"open {self.directory}", f"syncfs {syncfs}"]
@@ -147,7 +160,7 @@ class Life:
             lines.append("settle")
         if chance.randrange(3) == 0:
             lines.append("drain")
-        rule = self._trouble(number)
+        rule = self._trouble()
         house = House(self.program, self.top, self.bite, recorded=True)
         status = house.live("\n".join([*lines, "close", ""]))
         struck = rule is not None and self.page.acted(rule)
@@ -162,19 +175,17 @@ class Life:
         letter = self.letters[number]
         return f"letter {number} {letter.boxes} {letter.size}"
 
-    def _trouble(self, number):
+    def _trouble(self):
         """Perhaps one call fails, or is the last one."""
         chance = self.chance
-        what = chance.randrange(4)
+        what, first = chance.randrange(4), chance.randint(1, 60)
         if what == 0:
             return None
-        call = chance.choice(("write", "fdatasync", "fdatasync", "fsync", "link", "unlink", "open"))
-        first = chance.randint(1, 20 + 60 * (number > 0))
         if what == 1:
-            error = chance.choice(("EIO", "ENOSPC"))
             return self.page.rule(chance.choice(("fdatasync", "write")), first=first, count=1,
-                                  error=error)
-        return self.page.rule(call, first=first, count=1, kill=True)
+                                  error=chance.choice(("EIO", "ENOSPC")))
+        call = chance.choice(("write", "fsync", "link", "unlink", "open", "rename"))
+        return self.page.rule(call if what == 2 else "fdatasync", first=first, count=1, kill=True)
 
 
 class Judge:
@@ -245,7 +256,7 @@ class Judge:
             number = text[len(HEADER):len(HEADER) + 8]
             number = int(number) if number.isdigit() else 0
             letter = letters.get(number)
-            if not letter or box not in letter.box_names() or text != letter.text(number):
+            if not letter or box not in letter.box_names() or text != text_of(number, letter.size):
                 yield Found("torn", f"{folder}/{name}: {text[:100]!r}")
             else:
                 # A rename may leave both names: that is one copy still.
@@ -253,43 +264,42 @@ class Judge:
 
 
 class Tally(NamedTuple):
-    lives: int
-    cuts: int
-    records: int
-    promised: int  # letters, over all cuts
-    found: list  # (seed of the life, cut, keep, Found)
+    lives: int = 0
+    cuts: int = 0
+    calls: int = 0  # in the lives' traces
+    promised: int = 0  # letters, over all cuts
+    found: tuple = ()  # of texts, each beginning with its kind
+
+    def __add__(self, other):
+        return Tally(*(mine + theirs for mine, theirs in zip(self, other)))
+
+    def kinds(self):
+        counts = {}
+        for text in self.found:
+            kind = text.partition(":")[0]
+            counts[kind] = counts.get(kind, 0) + 1
+        return ", ".join(f"{kind} {count}" for kind, count in counts.items()) or "nothing wrong"
 
     def __str__(self):
-        kinds = [found.kind for *_, found in self.found]
-        counts = ", ".join(f"{kind} {kinds.count(kind)}" for kind in
-                           ("lost", "torn", "twice", "refused", "damage", "broken"))
-        return (f"{self.cuts} cuts in {self.lives} lives of {self.records} calls, {self.promised} "
-                f"letters promised: {counts}")
+        return (f"{self.cuts} cuts in {self.lives} lives of {self.calls} calls, {self.promised} "
+                f"promised letters in them: {self.kinds()}")
 
 
-def run(program, chance, cuts, cuts_of_a_life, bite="", until_found=False):
-    """Cuts down lives until so many cuts are judged; or, where one thing wrong is enough, until
-    it is found."""
-    lives = done = records = promised = 0
-    wrong = []
-    while done < cuts and not (until_found and wrong):
-        life_seed = chance.randrange(1 << 32)
-        with workplace() as top:
-            own = chance.__class__(life_seed)
-            life = Life(program, top, own, bite)
-            judge = Judge(program, top, bite)
-            lives += 1
-            records += len(life.records)
-            wrong += [(life_seed, None, None, found) for found in life.found]
-            moments = own.sample(life.cuts, min(cuts_of_a_life, cuts - done, len(life.cuts)))
-            for number, cut in enumerate(moments):
-                keep = KEEPS[number % len(KEEPS)]
-                found = judge.judge(life, cut, keep, life_seed + cut)
-                done += 1
-                promised += sum(moment <= cut for moment in life.accepted.values())
-                wrong += [(life_seed, cut, keep, one) for one in found]
-                if until_found and wrong:
-                    break
-            judge.close()
-            life.close()
-    return Tally(lives, done, records, promised, wrong)
+def cut_down(program, seed, count, bite="", until_found=False):
+    """One life and so many cuts of it; fewer where one thing wrong is enough."""
+    chance = random.Random(seed)
+    with workplace() as top:
+        life, judge = Life(program, top, chance, bite), Judge(program, top, bite)
+        tally = Tally(lives=1, calls=len(life.records),
+                      found=tuple(f"{found.kind}: life {seed}: {found.text}" for found in life.found))
+        for number, cut in enumerate(life.sample(count)):
+            if until_found and tally.found:
+                break
+            keep = KEEPS[number % len(KEEPS)]
+            found = judge.judge(life, cut, keep, seed + cut)
+            tally += Tally(cuts=1, promised=sum(said <= cut for said in life.accepted.values()),
+                           found=tuple(f"{one.kind}: life {seed}, cut {cut}, keep {keep}: {one.text}"
+                                       for one in found))
+        judge.close()
+        life.close()
+    return tally
