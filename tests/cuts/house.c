@@ -4,7 +4,9 @@
 //
 //     house LEDGER
 //
+//     check DIRECTORY   prints "legal", or what spool_check finds damaged in DIRECTORY/spool
 //     open DIRECTORY    opens DIRECTORY/spool, DIRECTORY/mail
+//     indexed           until the whole log has been read
 //     syncfs YES        1: the Maildirs are synced by syncfs, 0: file by file
 //     letter N BOXES SIZE   submits letter N to the mailboxes of the bits BOXES; SIZE lines of text
 //     turns N           so many turns of the loop
@@ -32,6 +34,14 @@
 #include "store/delivery.h"
 #include "store/maildir.h"
 #include "store/spool_private.h"
+
+#if __has_include("store/check.h")
+#include "store/check.h"
+#define HAS_CHECK
+#endif
+#if __has_include("store/index.h")
+#define HAS_INDEX
+#endif
 
 enum {
     SEGMENT = 64 * 1024,
@@ -476,9 +486,60 @@ static int open_below(int dir, const char *name)
     return fd;
 }
 
+static const struct spool_options options = {.segment_size = SEGMENT, .large_body = LARGE};
+
+#ifdef HAS_CHECK
+struct complaint {
+    struct check_report report;
+    char text[200]; // the first one
+};
+
+static void complain(struct check_report *report, const struct check_finding *finding)
+{
+    struct complaint *c = CONTAINER_OF(report, struct complaint, report);
+    if (check_fact(finding->state)->kind == CHECK_DAMAGE && !c->text[0])
+        snprintf(c->text, sizeof c->text, "state %d at %s %llu: %s", (int)finding->state,
+                 finding->file, (unsigned long long)finding->offset, finding->detail);
+}
+
+static void check_spool(const char *path)
+{
+    struct complaint c = {.report.found = complain};
+    struct err err;
+    int top = os_open_directory(OS_HERE, path);
+    int dir = os_open_directory(top, "spool");
+    if (dir < 0) // the power went before there was one
+        snprintf(c.text, sizeof c.text, "legal");
+    else if (!spool_check(dir, &options, &c.report, &err))
+        snprintf(c.text, sizeof c.text, "%.150s", err.text);
+    else if (!check_damage(&c.report))
+        snprintf(c.text, sizeof c.text, "legal");
+    printf("%s\n", c.text);
+    fflush(stdout);
+    os_close(&dir);
+    os_close(&top);
+}
+#else
+static void check_spool(const char *path)
+{
+    (void)path;
+    printf("legal\n");
+    fflush(stdout);
+}
+#endif
+
+static void indexed(struct house *h)
+{
+#ifdef HAS_INDEX
+    while (!spool_indexed(h->spool))
+        turn(h);
+#else
+    (void)h;
+#endif
+}
+
 static void open_house(struct house *h, const char *path)
 {
-    const struct spool_options options = {.segment_size = SEGMENT, .large_body = LARGE};
     struct err err;
     h->closing = false;
     h->top = os_open_directory(OS_HERE, path);
@@ -521,6 +582,7 @@ static bool busy(const struct house *h)
 
 static void settle(struct house *h)
 {
+    indexed(h);
     do
         turn(h);
     while (busy(h));
@@ -541,6 +603,7 @@ static void report(const struct house *h)
 
 static void drain(struct house *h)
 {
+    indexed(h);
     for (int rounds = 0; deliver(h, PARCEL, true); rounds++) {
         must(rounds < 1000); // what fails again and again is no trouble that passes
         settle(h);
@@ -555,6 +618,14 @@ struct order {
     struct str word, rest;
     uint64_t n[3];
 };
+
+static void on_check(struct house *h, const struct order *o)
+{
+    struct str path;
+    must(arena_copy(&h->arena, o->rest, &path));
+    check_spool(path.ptr);
+    arena_reset(&h->arena);
+}
 
 static void on_open(struct house *h, const struct order *o)
 {
@@ -596,6 +667,7 @@ static void on_defer(struct house *h, const struct order *o)
         (void)o;                                                                                   \
         name(h);                                                                                   \
     }
+WITHOUT_NUMBERS(indexed)
 WITHOUT_NUMBERS(collect)
 WITHOUT_NUMBERS(settle)
 WITHOUT_NUMBERS(drain)
@@ -606,10 +678,11 @@ WITHOUT_NUMBERS(close_house)
 static const struct {
     const char *word;
     void (*act)(struct house *h, const struct order *o);
-} orders[] = {{"open", on_open},       {"syncfs", on_syncfs},   {"letter", on_letter},
-              {"turns", on_turns},     {"deliver", on_deliver}, {"defer", on_defer},
-              {"collect", on_collect}, {"settle", on_settle},   {"drain", on_drain},
-              {"rot", on_rot},         {"report", on_report},   {"close", on_close_house}};
+} orders[] = {{"check", on_check},     {"indexed", on_indexed},  {"open", on_open},
+              {"syncfs", on_syncfs},   {"letter", on_letter},    {"turns", on_turns},
+              {"deliver", on_deliver}, {"defer", on_defer},      {"collect", on_collect},
+              {"settle", on_settle},   {"drain", on_drain},      {"rot", on_rot},
+              {"report", on_report},   {"close", on_close_house}};
 
 static void obey(struct house *h, struct str line)
 {

@@ -4,7 +4,7 @@ house opens it, delivers what waits, and the ledger judges.
 
   lost: acknowledged, and not there.   twice: there more than once.
   torn: there, and not as it was sent. refused: answered 451, and there all the same.
-  damage: set aside or held though nothing is damaged.   broken: the house did not stand.
+  damage: set aside, held or called damaged, and nothing was.   broken: the house did not stand.
 """
 
 import functools
@@ -144,14 +144,15 @@ class Life:
     def _session(self, syncfs):
         chance = self.chance
         accepted, refused = self._ledger()
+        doubtful = sorted(set(self.letters) - set(accepted) - set(refused))
         lines = [f"open {self.directory}", f"syncfs {syncfs}"]
-        for doubtful in sorted(set(self.letters) - set(accepted) - set(refused)):
-            lines += [self._submit(doubtful), "turns 1"]
+        for _ in range(chance.randint(0, 3)):
+            lines += [self._submit(self._new_letter()), "turns 1"]
+        lines.append("indexed")  # until then nothing is known of an id that may be in the log
+        for number in doubtful:
+            lines += [self._submit(number), "turns 1"]
         for _ in range(chance.randint(*LETTERS_PER_SESSION)):
-            new = len(self.letters) + 1
-            size = chance.choice((3, 40, 150, 400, 700))
-            self.letters[new] = Letter(chance.choice((1, 2, 4, 8, 3, 13)), chance.randint(1, size))
-            lines.append(self._submit(new))
+            lines.append(self._submit(self._new_letter()))
             lines += [step for step, often in (
                 (f"turns {chance.randint(1, 3)}", 0.6), (f"deliver {chance.randint(1, 12)}", 0.35),
                 (f"defer {chance.randint(1, 3)}", 0.08), ("collect", 0.08), ("settle", 0.05),
@@ -170,6 +171,12 @@ class Life:
                           1 if struck else 0):
             self.found.append(Found("broken", f"the house ended with {status}: "
                                     + house.said()[-1000:]))
+
+    def _new_letter(self):
+        number, chance = len(self.letters) + 1, self.chance
+        size = chance.randint(1, chance.choice((3, 40, 150, 400, 700)))
+        self.letters[number] = Letter(chance.choice((1, 2, 4, 8, 3, 13)), size)
+        return number
 
     def _submit(self, number):
         letter = self.letters[number]
@@ -218,12 +225,13 @@ class Judge:
     def _recover(self, directory):
         if not self.house:
             self.house = House(self.program, self.top, self.bite)
-        answers = self.house.ask(f"open {directory}\ndrain\nreport\nletter {AFTER} 1 3\nsettle\n"
-                                 f"drain\nclose\nopen {directory}\nreport\nclose\nsyncfs 0\n", 2)
-        if len(answers) < 2:
+        answers = self.house.ask(
+            f"check {directory}\nopen {directory}\ndrain\nreport\nletter {AFTER} 1 3\nsettle\n"
+            f"drain\nclose\ncheck {directory}\nopen {directory}\nindexed\nreport\nclose\n", 4)
+        if len(answers) < 4:
             status, self.house, house = self.house.close(), None, self.house
             return [Found("broken", f"status {status}: {house.said()[-1000:]}")]
-        if answers != ["waiting 0 held 0"] * 2:
+        if answers != ["legal", "waiting 0 held 0"] * 2:
             return [Found("damage", f"{answers}: {self.house.said()[-1000:]}")]
         corrupt = os.listdir(os.path.join(directory, "spool/corrupt"))
         return [Found("damage", name) for name in corrupt]
