@@ -41,12 +41,16 @@ class Disk:
                 file.truncate(size)
             make = {"ext4": ("-q", "-m", "0", "-N", str(inodes)), "xfs": ("-q",), "vfat": ()}
             command("mkfs." + kind, *make[kind], self.image)
-            of_owner = ("-o", f"loop,uid={owner.st_uid},gid={owner.st_gid},umask=077")
-            command("mount", *(of_owner if kind == "vfat" else ("-o", "loop")), self.image, where)
+            of_owner = f",uid={owner.st_uid},gid={owner.st_gid},umask=077"
+            self.options = "loop" + (of_owner if kind == "vfat" else "")
+            self.mount()
         if kind != "vfat":
             os.chown(where, owner.st_uid, owner.st_gid)
             os.chmod(where, 0o700)
             shutil.rmtree(os.path.join(where, "lost+found"), ignore_errors=True)
+
+    def mount(self):
+        command("mount", "-o", self.options, self.image, self.where)
 
     def finish(self):
         command("umount", "-l", self.where)
