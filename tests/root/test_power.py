@@ -12,6 +12,7 @@ import struct
 import tempfile
 import time
 import unittest
+from unittest import mock
 
 from test_disk import MIB, REASON, Disk, Scene
 from instance import LONG, wait_for
@@ -72,13 +73,15 @@ def cannot_go_down(kind):
 
 
 class Power(unittest.TestCase):
-    def cut(self, kind, names):
+    def cut(self, kind, names, bite=""):
+        """(lost, torn, twice) of a storm with power cuts."""
         reason = cannot_go_down(kind)
         if reason:
             self.skipTest(reason)
         number = seed()
         settings = {"spool_dir": "disk/spool", "mail_dir": "disk/mail"} if names == ["disk"] else {}
         with contextlib.ExitStack() as stack:
+            stack.enter_context(mock.patch.dict(os.environ, POSTHOUSE_BITE=bite))
             scene = Scene(stack, {name: {"kind": kind, "size": SIZE} for name in names}, settings)
             instance = scene.instance
             for user in {*READERS, COLLECTOR} - set(USERS):
@@ -93,10 +96,12 @@ class Power(unittest.TestCase):
             ledger = storm.ledger
             print(f"# {kind}, {' and '.join(names)}: seed {number}: {len(order)} power cuts, "
                   f"{len(ledger.acknowledged)} letters acknowledged, {ledger.large} of them large; "
-                  f"lost {len(lost)}, torn {len(torn)}, twice {len(twice)}", flush=True)
-            self.assertEqual((lost, torn, twice), ([], [], []))
+                  f"lost {len(lost)}, torn {len(torn)}, twice {len(twice)}{bite and '; broken: '}"
+                  f"{bite}", flush=True)
             self.assertGreater(len(ledger.acknowledged), 20 * len(order))
-            self.assertEqual(instance.events("corrupt"), [])
+            if not bite:
+                self.assertEqual(instance.events("corrupt"), [])
+            return lost, torn, twice
 
     def power_fails(self, storm, disks, flag):
         storm.let_it_run()
@@ -109,17 +114,26 @@ class Power(unittest.TestCase):
             mount_again(disk)
         storm.instance.start()
 
+    def nothing_lost(self, kind, names):
+        self.assertEqual(self.cut(kind, names), ([], [], []))
+
     def test_ext4_one(self):
-        self.cut("ext4", ["disk"])
+        self.nothing_lost("ext4", ["disk"])
 
     def test_ext4_two(self):
-        self.cut("ext4", ["spool", "mail"])
+        self.nothing_lost("ext4", ["spool", "mail"])
 
     def test_xfs_one(self):
-        self.cut("xfs", ["disk"])
+        self.nothing_lost("xfs", ["disk"])
 
     def test_xfs_two(self):
-        self.cut("xfs", ["spool", "mail"])
+        self.nothing_lost("xfs", ["spool", "mail"])
+
+    def test_a_sync_that_does_nothing_is_found(self):
+        """These power cuts are real: src/os/bites.def."""
+        for kind in ("ext4", "xfs"):
+            with self.subTest(kind):
+                self.assertNotEqual(self.cut(kind, ["spool", "mail"], "fdatasync"), ([], [], []))
 
 
 if __name__ == "__main__":
