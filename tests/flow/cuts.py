@@ -227,11 +227,11 @@ class Judge:
             self.house = House(self.program, self.top, self.bite)
         answers = self.house.ask(
             f"check {directory}\nopen {directory}\ndrain\nreport\nletter {AFTER} 1 3\nsettle\n"
-            f"drain\nclose\ncheck {directory}\nopen {directory}\nindexed\nreport\nclose\n", 4)
+            f"drain\nclose\nopen {directory}\nindexed\nreport\nclose\ncheck {directory}\n", 4)
         if len(answers) < 4:
             status, self.house, house = self.house.close(), None, self.house
             return [Found("broken", f"status {status}: {house.said()[-1000:]}")]
-        if answers != ["legal", "waiting 0 held 0"] * 2:
+        if answers != ["legal", "waiting 0 held 0", "waiting 0 held 0", "legal"]:
             return [Found("damage", f"{answers}: {self.house.said()[-1000:]}")]
         corrupt = os.listdir(os.path.join(directory, "spool/corrupt"))
         return [Found("damage", name) for name in corrupt]
