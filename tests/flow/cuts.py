@@ -7,9 +7,11 @@ house opens it, delivers what waits, and the ledger judges.
   damage: set aside, held or called damaged, and nothing was.   broken: the house did not stand.
 """
 
+import bisect
 import functools
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +27,8 @@ BOXES = 4
 HEADER = b"Return-Path: <a@example.org>\n"
 LETTERS_PER_SESSION = (12, 40)
 AFTER = 9_000_000  # the letter that is sent when all is recovered
+FIRST_WORDS = 3
+TROUBLES = ("none", "a call fails", "killed at a call", "killed at a sync")
 KEEPS = ("random", "none", "random", "all")
 SHARED_MEMORY = "/dev/shm"  # where no sync waits
 EX_TEMPFAIL = 75
@@ -98,11 +102,12 @@ class House:
 
 
 class Life:
-    """A recorded life: sessions one after the other on one disk. Some are killed at a call, to some
-    a call fails."""
+    """A recorded life: sessions one after the other on one disk, each with a trouble of its own, or
+    all with the one that is given."""
 
-    def __init__(self, program, top, chance, bite=""):
+    def __init__(self, program, top, chance, bite="", trouble=None):
         self.program, self.top, self.chance, self.bite = program, top, chance, bite
+        self.trouble = trouble
         self.directory = os.path.join(top, "d")
         self.letters = {}
         os.mkdir(self.directory)
@@ -110,6 +115,7 @@ class Life:
         self.page = fault.Page.create(os.path.join(top, "page"))
         self.trace = fault.Trace.create(os.path.join(top, "trace"), 64 << 20)
         self.found = []
+        self.begins = []  # of the sessions
         syncfs = chance.randrange(2)
         for _ in range(chance.randint(2, 5)):
             self._session(syncfs)
@@ -133,16 +139,25 @@ class Life:
         return said["accepted"], said["refused"]
 
     def sample(self, count):
-        """Moments to cut at: half of them anywhere, half just after something was said."""
-        said = [*self.accepted.values(), *self.refused.values()]
-        after = {self.cuts[place] for moment in said
-                 for place in range(self.cuts.index(moment), len(self.cuts))[:4]}
-        chosen = self.chance.sample(sorted(after), min(count // 2, len(after)))
-        rest = sorted(set(self.cuts) - set(chosen))
-        return chosen + self.chance.sample(rest, min(count - len(chosen), len(rest)))
+        """Moments to cut at: shares of them just after one of the first things that a session said,
+        after anything that was said, after a segment began to go; the others anywhere."""
+        said = sorted([*self.accepted.values(), *self.refused.values()])
+        first = [moment for begin in self.begins
+                 for moment in said[bisect.bisect(said, begin):][:FIRST_WORDS]]
+        gone = [record.begin for record in self.records
+                if record.call == "unlink" and re.fullmatch("[0-9]{12}", record.path)]
+        chosen = set()
+        for moments in (first, said, gone):
+            after = {self.cuts[place] for moment in moments
+                     for place in range(self.cuts.index(moment), len(self.cuts))[:4]}
+            chosen |= set(self.chance.sample(sorted(after), min(count // 5, len(after))))
+        rest = sorted(set(self.cuts) - chosen)
+        chosen |= set(self.chance.sample(rest, min(count - len(chosen), len(rest))))
+        return self.chance.sample(sorted(chosen), len(chosen))
 
     def _session(self, syncfs):
         chance = self.chance
+        self.begins.append(self.page.sequence())
         accepted, refused = self._ledger()
         doubtful = sorted(set(self.letters) - set(accepted) - set(refused))
         lines = [f"open {self.directory}", f"syncfs {syncfs}"]
@@ -150,7 +165,7 @@ class Life:
             lines += [self._submit(self._new_letter()), "turns 1"]
         lines.append("indexed")  # until then nothing is known of an id that may be in the log
         for number in doubtful:
-            lines += [self._submit(number), "turns 1"]
+            lines += [self._submit(number), "turns 2"]
         for _ in range(chance.randint(*LETTERS_PER_SESSION)):
             lines.append(self._submit(self._new_letter()))
             lines += [step for step, often in (
@@ -161,7 +176,7 @@ class Life:
             lines.append("settle")
         if chance.randrange(3) == 0:
             lines.append("drain")
-        rule = self._trouble()
+        rule = self._make_trouble()
         house = House(self.program, self.top, self.bite, recorded=True)
         status = house.live("\n".join([*lines, "close", ""]))
         struck = rule is not None and self.page.acted(rule)
@@ -182,17 +197,20 @@ class Life:
         letter = self.letters[number]
         return f"letter {number} {letter.boxes} {letter.size}"
 
-    def _trouble(self):
-        """Perhaps one call fails, or is the last one."""
-        chance = self.chance
-        what, first = chance.randrange(4), chance.randint(1, 60)
-        if what == 0:
-            return None
-        if what == 1:
-            return self.page.rule(chance.choice(("fdatasync", "write")), first=first, count=1,
-                                  error=chance.choice(("EIO", "ENOSPC")))
-        call = chance.choice(("write", "fsync", "link", "unlink", "open", "rename"))
-        return self.page.rule(call if what == 2 else "fdatasync", first=first, count=1, kill=True)
+    def _make_trouble(self):
+        """Perhaps one call fails, or is the last one: a rule, or None."""
+        chance, rule = self.chance, self.page.rule
+        first = chance.randint(1, 50)
+        match self.trouble or chance.choice(TROUBLES):
+            case "a call fails":
+                return rule(chance.choice(("fdatasync", "write")), first=first, count=1,
+                            error=chance.choice(("EIO", "ENOSPC")))
+            case "killed at a call":
+                call = chance.choice(("write", "fsync", "link", "unlink", "open", "rename"))
+                return rule(call, first=first, count=1, kill=True)
+            case "killed at a sync":
+                return rule("fdatasync", first=first, count=1, kill=True)
+        return None
 
 
 class Judge:
@@ -293,15 +311,16 @@ class Tally(NamedTuple):
                 f"promised letters in them: {self.kinds()}")
 
 
-def cut_down(program, seed, count, bite="", until_found=False):
-    """One life and so many cuts of it; fewer where one thing wrong is enough."""
+def cut_down(program, seed, count, bite="", trouble=None):
+    """One life and so many cuts of it; of one that is bitten, until something wrong is found."""
     chance = random.Random(seed)
     with workplace() as top:
-        life, judge = Life(program, top, chance, bite), Judge(program, top, bite)
+        life = Life(program, top, chance, bite, trouble)
+        judge = Judge(program, top, bite)
         tally = Tally(lives=1, calls=len(life.records),
                       found=tuple(f"{found.kind}: life {seed}: {found.text}" for found in life.found))
         for number, cut in enumerate(life.sample(count)):
-            if until_found and tally.found:
+            if bite and tally.found:
                 break
             keep = KEEPS[number % len(KEEPS)]
             found = judge.judge(life, cut, keep, seed + cut)
