@@ -8,6 +8,7 @@ house opens it, delivers what waits, and the ledger judges.
 """
 
 import bisect
+import contextlib
 import functools
 import os
 import random
@@ -28,15 +29,22 @@ HEADER = b"Return-Path: <a@example.org>\n"
 LETTERS_PER_SESSION = (12, 40)
 AFTER = 9_000_000  # the letter that is sent when all is recovered
 FIRST_WORDS = 3
+KEEP = bool(os.environ.get("POSTHOUSE_KEEP"))
 TROUBLES = ("none", "a call fails", "killed at a call", "killed at a sync")
 KEEPS = ("random", "none", "random", "all")
 SHARED_MEMORY = "/dev/shm"  # where no sync waits
 EX_TEMPFAIL = 75
 
 
+@contextlib.contextmanager
 def workplace():
     parent = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
-    return tempfile.TemporaryDirectory(prefix="posthouse-cuts-", dir=parent)
+    top = tempfile.mkdtemp(prefix="posthouse-cuts-", dir=parent)
+    try:
+        yield top
+    finally:
+        if not (KEEP and any(name.endswith(".disk") for name in os.listdir(top))):
+            shutil.rmtree(top)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -236,6 +244,8 @@ class Judge:
             found = self._recover(directory)
             if not found:
                 found = list(self._compare(life, cut, directory))
+            if found and KEEP:
+                print(f"# kept {tree.write(directory + '.disk')}", flush=True)
             return found
         finally:
             shutil.rmtree(directory)
