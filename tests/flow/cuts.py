@@ -23,6 +23,7 @@ from typing import NamedTuple
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, TESTS)
 import fault  # noqa: E402 (beside this folder)
+from instance import SANITIZER  # noqa: E402
 
 BOXES = 4
 HEADER = b"Return-Path: <a@example.org>\n"
@@ -84,6 +85,13 @@ class House:
     def said(self):
         with open(self.error_path, encoding="utf-8", errors="replace") as errors:
             return errors.read()
+
+    def broken(self, status, excused=()):
+        """What an exit status and standard error say against it."""
+        said = self.said()
+        if status not in (0, *excused) or SANITIZER.search(said):
+            return [Found("broken", f"the house ended with {status}: {said[-3000:]}")]
+        return []
 
     def live(self, script):
         """All of it, to its end. The exit status."""
@@ -190,10 +198,8 @@ class Life:
         struck = rule is not None and self.page.acted(rule)
         house.process.stdout.close()
         self.page.clear()
-        if status not in (0, EX_TEMPFAIL if struck else 0, -signal.SIGKILL if struck else 0,
-                          1 if struck else 0):
-            self.found.append(Found("broken", f"the house ended with {status}: "
-                                    + house.said()[-1000:]))
+        excused = (1, EX_TEMPFAIL, -signal.SIGKILL) if struck else ()
+        self.found += house.broken(status, excused)
 
     def _new_letter(self):
         number, chance = len(self.letters) + 1, self.chance
@@ -230,9 +236,11 @@ class Judge:
         self.number = 0
 
     def close(self):
-        if self.house:
-            self.house.close()
-        self.house = None
+        """What the house says at its end."""
+        if not self.house:
+            return []
+        house, self.house = self.house, None
+        return house.broken(house.close())
 
     def judge(self, life, cut, keep, seed):
         """What is wrong after this cut: a list of Found."""
@@ -257,8 +265,7 @@ class Judge:
             f"check {directory}\nopen {directory}\ndrain\nreport\nletter {AFTER} 1 3\nsettle\n"
             f"drain\nclose\nopen {directory}\nindexed\nreport\nclose\ncheck {directory}\n", 4)
         if len(answers) < 4:
-            status, self.house, house = self.house.close(), None, self.house
-            return [Found("broken", f"status {status}: {house.said()[-1000:]}")]
+            return self.close() or [Found("broken", "the house fell silent")]
         if answers != ["legal", "waiting 0 held 0", "waiting 0 held 0", "legal"]:
             return [Found("damage", f"{answers}: {self.house.said()[-1000:]}")]
         corrupt = os.listdir(os.path.join(directory, "spool/corrupt"))
@@ -337,6 +344,6 @@ def cut_down(program, seed, count, bite="", trouble=None):
             tally += Tally(cuts=1, promised=sum(said <= cut for said in life.accepted.values()),
                            found=tuple(f"{one.kind}: life {seed}, cut {cut}, keep {keep}: {one.text}"
                                        for one in found))
-        judge.close()
+        tally += Tally(found=tuple(f"{one.kind}: life {seed}: {one.text}" for one in judge.close()))
         life.close()
     return tally
