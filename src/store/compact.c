@@ -76,8 +76,7 @@ static bool copy_letter(struct spool *s, struct spool_letter *letter, struct str
 {
     struct batch *b = s->gathering;
     size_t start = b->frame.len;
-    size_t most = SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX;
-    if (start + SEGMENT_RECORD_HEADER + record.len > most)
+    if (!batch_takes(s, record.len))
         return false;
     segment_put_record(&b->frame, RECORD_LETTER, letter->large ? RECORD_LARGE : 0, record);
     must(buf_ok(&b->frame));
@@ -194,7 +193,8 @@ static void move_some(struct spool *s, struct segment *seg)
 // too, and its file goes.
 void compact(struct spool *s)
 {
-    if (s->moving || s->retiring || s->closing || s->full || list_empty(&s->segments))
+    if (s->recovery || s->moving || s->retiring || s->closing || s->full ||
+        list_empty(&s->segments))
         return;
     struct segment *oldest = CONTAINER_OF(s->segments.next, struct segment, link);
     if (oldest == s->current || !(oldest->suspect || beyond_bound(s)))

@@ -72,14 +72,21 @@ struct spool_waiter {
 struct spool_options {
     uint64_t segment_size;
     uint64_t large_body; // octets; longer bodies are files of their own
+    // Told in the loop's thread when the whole log has been read; NULL: nobody is.
+    void (*found)(void *owner, struct spool_letter *letter); // each with a pending recipient
+    void (*indexed)(void *owner);                            // behind the last of them
+    void *owner;
 };
 
-// Opens spool/ (a directory's descriptor, kept by the caller), takes spool/lock, reads the log: the
-// index is complete afterwards. Before the jail; starts no thread.
+// Opens spool/ (a directory's descriptor, kept by the caller), takes spool/lock, finds the end of
+// the log: letters can be taken after spool_begin. Starts no thread.
 MUST_USE bool spool_open(struct spool **spool, int dir, const struct spool_options *options,
                          struct err *err);
-// Starts the commit thread. After the jail.
+// Starts the threads, and the reading of the log (docs/decisions/0011). After the jail.
 MUST_USE bool spool_begin(struct spool *spool, struct loop *loop, struct err *err);
+// True when the index is complete. Until then an id that may be in the log must not be added, and
+// of a letter that spool_find knows from the log the last states may still be missing.
+bool spool_indexed(const struct spool *spool);
 void spool_close(struct spool **spool);
 
 // What a letter consists of when it arrives: its encoded envelope and its body in pieces. The
@@ -148,6 +155,7 @@ struct spool_counts {
     uint64_t live_bytes; // of the records of letters with a pending recipient
     uint64_t moved;      // letters that were copied forward
     uint64_t commits, committed_bytes;
+    uint64_t read, to_read; // segments of the log, while the index is not complete; else 0
 };
 void spool_count(const struct spool *spool, struct spool_counts *counts);
 // True while the file system has more than `reserve` octets free.

@@ -170,8 +170,8 @@ static void a_large_body_that_cannot_be_written_is_refused(void **state)
 static void states_of_several_frames_survive_a_failure_in_each(void **state)
 {
     struct box *b = *state;
-    // Each frame has a segment of its own here, so every other sync is that of a header.
-    for (uint64_t nth = 2; nth <= 4; nth += 2) {
+    // The second frame begins a segment: the sync between the two is that of its header.
+    for (uint64_t nth = 1; nth <= 3; nth += 2) {
         struct wait letter = {.told = 0}, states = {.told = 0};
         struct spool_letter *many = commit(b, 1, 500, 100);
         settle(b);
@@ -191,12 +191,12 @@ static void states_of_several_frames_survive_a_failure_in_each(void **state)
         disarm();
         assert_int_equal(letter.told + states.told, 2);
         assert_true(states.durable);
-        assert_int_equal(letter.durable, nth > 2); // letters are in the first frame
+        assert_int_equal(letter.durable, nth > 1); // letters are in the first frame
         check_books(b);
         reopen(b);
-        assert_int_equal(counts(b).letters, nth > 2);
+        assert_int_equal(counts(b).letters, nth > 1);
         assert_int_equal(find(b, 1)->pending, 0);
-        assert_int_equal(find(b, 2) != NULL, nth > 2);
+        assert_int_equal(find(b, 2) != NULL, nth > 1);
         check_books(b);
         b = start_over(state);
     }
