@@ -102,6 +102,8 @@ static void put_status(struct queue *q, struct buf *out)
         {"free_segments", c.free_segments},
         {"commits", c.commits},
         {"committed_bytes", c.committed_bytes},
+        {"segments_read", c.read},
+        {"segments_to_read", c.to_read},
     };
     json_begin(&j, out);
     json_open_object(&j);
@@ -115,21 +117,28 @@ static void put_status(struct queue *q, struct buf *out)
     buf_put_byte(out, '\n');
 }
 
-bool queue_ask(struct role *role, struct str what, struct str argument, struct buf *out)
+// Before the whole log is known a count would be of no use: letters are missing, others are at
+// their end already. Such a question waits; `status` says how far it is.
+enum role_answer queue_ask(struct role *role, struct str what, struct str argument, struct buf *out)
 {
     struct queue *q = role->state;
+    bool known = spool_indexed(q->spool);
     (void)argument;
     if (str_eq(what, STR("list"))) {
+        if (!known)
+            return ROLE_LATER;
         list_letters(q, out);
     } else if (str_eq(what, STR("count"))) {
         struct spool_counts c;
+        if (!known)
+            return ROLE_LATER;
         spool_count(q->spool, &c);
         buf_putf(out, "%llu\n", (unsigned long long)c.letters);
     } else if (str_eq(what, STR("status"))) {
         put_status(q, out);
     } else {
         buf_put(out, STR("the queue does not know this question"));
-        return false;
+        return ROLE_NO;
     }
-    return true;
+    return ROLE_YES;
 }

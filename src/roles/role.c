@@ -34,6 +34,7 @@ struct skeleton {
     struct ipc_handlers control_handlers;
     struct ipc_handlers peer_handlers; // the role's, with our `closed` in front
     struct link peers[IPC_ROLES];      // of struct peer_link
+    struct link questions;             // that wait for their answer
     struct jail_path paths[PATHS_MAX];
     size_t path_count;
     struct jail_probe probe;
@@ -305,33 +306,33 @@ static bool ask_common(const struct skeleton *s, struct str what, struct str arg
     return false;
 }
 
-static void on_ask(struct ipc_channel *channel, struct msg *m, void *owner)
+// A question whose answer is not known yet.
+struct question {
+    struct link link;
+    int client;
+    size_t what; // octets of `text`; the argument stands behind
+    size_t length;
+    char text[];
+};
+
+static void keep_question(struct skeleton *s, int client, struct str what, struct str argument)
 {
-    struct skeleton *s = ipc_context(channel);
+    struct question *q = malloc(sizeof *q + what.len + argument.len);
+    must(q != NULL);
+    *q = (struct question){.client = client, .what = what.len, .length = what.len + argument.len};
+    memcpy(q->text, what.ptr, what.len);
+    memcpy(q->text + what.len, argument.ptr, argument.len);
+    list_append(&s->questions, &q->link);
+}
+
+static void send_answer(struct skeleton *s, int client, bool ok, struct str body)
+{
     struct answer *a = calloc(1, sizeof *a);
-    struct buf body;
     struct err err;
-    bool ok = false;
-    (void)owner;
     must(a != NULL);
-    buf_init(&body, LIMIT_control_reply);
     buf_init(&a->out, LIMIT_control_reply + 16);
-    if (!ask_common(s, m->ask.what, m->ask.argument, &body, &ok)) {
-        if (s->role.ops->ask)
-            ok = s->role.ops->ask(&s->role, m->ask.what, m->ask.argument, &body);
-        else
-            buf_put(&body, STR("this role answers no questions"));
-    }
-    if (!buf_ok(&body)) {
-        buf_clear(&body);
-        buf_put(&body, STR("the answer is too long"));
-        ok = false;
-    }
     buf_put(&a->out, ok ? STR("ok\n") : STR("no "));
-    buf_put(&a->out, buf_str(&body));
-    buf_finish(&body);
-    int client = m->ask.client;
-    m->ask.client = -1;
+    buf_put(&a->out, body);
     if (!pump_start(&a->pump, s->role.loop, client, &answer_ops, &a->out, LIMIT_control_request,
                     10000, &err)) {
         buf_finish(&a->out);
@@ -339,6 +340,51 @@ static void on_ask(struct ipc_channel *channel, struct msg *m, void *owner)
         return;
     }
     pump_finish_output(&a->pump);
+}
+
+// The client's descriptor becomes the answer's.
+static void answer(struct skeleton *s, int client, struct str what, struct str argument)
+{
+    enum role_answer how = ROLE_NO;
+    struct buf body;
+    bool ok = false;
+    buf_init(&body, LIMIT_control_reply);
+    if (ask_common(s, what, argument, &body, &ok))
+        how = ok ? ROLE_YES : ROLE_NO;
+    else if (s->role.ops->ask)
+        how = s->role.ops->ask(&s->role, what, argument, &body);
+    else
+        buf_put(&body, STR("this role answers no questions"));
+    if (!buf_ok(&body)) {
+        buf_clear(&body);
+        buf_put(&body, STR("the answer is too long"));
+        how = ROLE_NO;
+    }
+    if (how == ROLE_LATER)
+        keep_question(s, client, what, argument);
+    else
+        send_answer(s, client, how == ROLE_YES, buf_str(&body));
+    buf_finish(&body);
+}
+
+void role_ask_again(struct role *role)
+{
+    struct skeleton *s = skeleton_of(role);
+    LIST_EACH(&s->questions, at, after)
+    {
+        struct question *q = CONTAINER_OF(at, struct question, link);
+        struct str text = str_from(q->text, q->length);
+        list_remove(at);
+        answer(s, q->client, str_sub(text, 0, q->what), str_skip(text, q->what));
+        free(q);
+    }
+}
+
+static void on_ask(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    (void)owner;
+    answer(ipc_context(channel), m->ask.client, m->ask.what, m->ask.argument);
+    m->ask.client = -1;
 }
 
 int role_main(const struct role_ops *ops, int argc, char **argv)
@@ -354,6 +400,7 @@ int role_main(const struct role_ops *ops, int argc, char **argv)
     s->role.ops = ops;
     for (int i = 0; i < IPC_ROLES; i++)
         list_init(&s->peers[i]);
+    list_init(&s->questions);
     arena_init(&s->process, 64 * 1024 * 1024);
     if (!loop_open(&s->role.loop, &err))
         role_fail(&err);

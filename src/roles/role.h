@@ -17,6 +17,12 @@
 
 struct role;
 
+enum role_answer {
+    ROLE_NO,    // `out` says why in one line
+    ROLE_YES,   // `out` is the answer
+    ROLE_LATER, // not known yet: role_ask_again
+};
+
 struct role_ops {
     enum ipc_role role;
     const struct ipc_handlers *handlers; // for channels to peers; closed and lost are the role's
@@ -31,9 +37,9 @@ struct role_ops {
     void (*arena)(struct role *role, int fd, uint32_t instance);
     // Stop taking new work, finish what is under way, then role_drained. NULL: at once.
     void (*drain)(struct role *role, uint64_t milliseconds);
-    // A question of the administrator (`posthouse queue list`): the answer goes into out. False:
-    // no, and out says why in one line. NULL: nothing may be asked.
-    bool (*ask)(struct role *role, struct str what, struct str argument, struct buf *out);
+    // A question of the administrator (`posthouse queue list`). NULL: nothing may be asked.
+    enum role_answer (*ask)(struct role *role, struct str what, struct str argument,
+                            struct buf *out);
     // A reload gave new options (role->conf is new already). Only the queue lives through a reload;
     // other roles are started afresh.
     void (*reloaded)(struct role *role);
@@ -59,6 +65,8 @@ void role_each_peer(struct role *role, enum ipc_role peer,
 MUST_USE bool role_open_directory(struct role *role, struct str path, bool change, int *fd,
                                   struct err *err);
 void role_drained(struct role *role);
+// Asks anew what was answered ROLE_LATER; the clients have waited.
+void role_ask_again(struct role *role);
 // Cannot go on: logs, and ends the process (the supervisor starts it again).
 NORETURN void role_fail(const struct err *err);
 
