@@ -85,31 +85,32 @@ static bool put_record(struct segment_index *x, const struct segment_frame *fram
     return fits;
 }
 
-static void take_frame(struct segment_index *x, const struct segment_frame *frame, uint64_t end)
+static uint64_t frame_size(const struct segment_frame *frame)
+{
+    return SEGMENT_FRAME_HEADER + frame->records.len;
+}
+
+static void take_frame(struct segment_index *x, const struct segment_frame *frame)
 {
     struct segment_record record;
     size_t at = 0;
     bool damaged, ok = true;
-    if (frame->offset > x->end)
-        note_damage(x, x->end, frame->offset);
-    x->end = end;
-    if (frame->number <= x->last_frame) { // a copy of one that was read already: what stood here?
-        note_damage(x, frame->offset, end);
-        return;
-    }
     if (!x->first_frame)
         x->first_frame = frame->number;
     x->last_frame = frame->number;
-    x->last_at = frame->offset;
     while (segment_next_record(frame, &at, &record, &damaged))
         ok = put_record(x, frame, &record) && ok;
     if (!ok || damaged) // the CRC fits and the content does not: written by a wrong hand
-        note_damage(x, frame->offset, end);
+        note_damage(x, frame->offset, frame->offset + frame_size(frame));
 }
 
-void index_of_frames(struct segment_index *x, const struct segment *seg, struct str bytes)
+// All whole frames in the order of their places.
+static struct segment_frame *find_frames(struct segment_index *x, const struct segment *seg,
+                                         struct str bytes, size_t *count)
 {
-    struct segment_frame frame;
+    struct segment_frame *frames = NULL, frame;
+    size_t cap = 0;
+    *count = 0;
     for (uint64_t at = SEGMENT_BLOCK; at < bytes.len;) {
         enum segment_found found = segment_parse(str_skip(bytes, (size_t)at), seg->epoch, &frame);
         if (found != SEGMENT_FRAME) {
@@ -117,14 +118,48 @@ void index_of_frames(struct segment_index *x, const struct segment *seg, struct 
             at += SEGMENT_BLOCK;
             continue;
         }
-        frame.offset = at;
-        at += whole_blocks(SEGMENT_FRAME_HEADER + frame.records.len);
+        if (at > x->end)
+            note_damage(x, x->end, at);
+        frame.offset = x->last_at = at;
+        at += whole_blocks(frame_size(&frame));
         if (at > bytes.len) // we write whole blocks; a file that was cut is damage
             at = bytes.len;
-        take_frame(x, &frame, at);
+        x->end = at;
         x->torn = false;
+        if (*count == cap) {
+            cap = cap ? cap * 2 : 64;
+            frames = realloc(frames, cap * sizeof frames[0]);
+            must(frames != NULL);
+        }
+        frames[(*count)++] = frame;
     }
-    must(buf_ok(&x->payload)); // it is shorter than the segment
+    return frames;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    const struct segment_frame *one = a, *other = b;
+    if (one->number != other->number)
+        return one->number < other->number ? -1 : 1;
+    return one->offset < other->offset ? -1 : 1;
+}
+
+// Blocks that a disk or a person copied to a wrong place are whole frames too. So frames are taken
+// in the order of their numbers, each number once.
+void index_of_frames(struct segment_index *x, const struct segment *seg, struct str bytes)
+{
+    size_t count;
+    struct segment_frame *frames = find_frames(x, seg, bytes, &count);
+    if (count)
+        qsort(frames, count, sizeof frames[0], by_number);
+    for (size_t i = 0; i < count; i++) {
+        if (frames[i].number > x->last_frame)
+            take_frame(x, &frames[i]);
+        else // what stood here?
+            note_damage(x, frames[i].offset, frames[i].offset + frame_size(&frames[i]));
+    }
+    free(frames);
+    must(buf_ok(&x->payload));
 }
 
 bool index_begins_with_abort(const struct segment_index *x)
@@ -314,6 +349,7 @@ static void leave_done(struct os_job *job)
     leave->segment->readers--;
     s->leaving--;
     free(leave);
+    compact(s); // that segment may be the one that goes next
 }
 
 void index_leave(struct spool *s, struct segment *seg)

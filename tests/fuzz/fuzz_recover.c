@@ -161,12 +161,11 @@ static void strike(struct log *log, struct str script)
 
 static void check_damage(const struct segment_index *x)
 {
-    uint64_t behind = SEGMENT_BLOCK;
     for (size_t i = 0; i < x->damage_count; i++) {
-        must(x->damage[i].from >= behind && x->damage[i].from < x->damage[i].to);
-        behind = x->damage[i].from;
+        must(x->damage[i].from >= SEGMENT_BLOCK && x->damage[i].from < x->damage[i].to);
+        must(x->damage[i].to <= SEGMENT);
     }
-    must(behind <= SEGMENT && x->end >= SEGMENT_BLOCK && x->end <= SEGMENT);
+    must(x->end >= SEGMENT_BLOCK && x->end <= SEGMENT);
 }
 
 static void check_books(struct spool *s, const struct log *log)

@@ -67,6 +67,39 @@ static void a_frame_lost_at_the_end_of_a_segment_is_missed(void **state)
     assert_int_equal(count_files(b, "corrupt"), 1);
 }
 
+// A block of a later batch in the place of an earlier one's, or the other way round.
+static void a_frame_in_two_places_hides_no_other(void **state)
+{
+    static const struct {
+        uint64_t from, to;
+    } ways[] = {{3, 0}, {0, 3}, {2, 1}, {0, 2}};
+    struct box *b = *state;
+    for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+        uint64_t at[4];
+        char block[SEGMENT_BLOCK];
+        struct spool_letter *letter = NULL;
+        for (uint64_t n = 0; n < 4; n++) {
+            letter = commit(b, n, 1, 500);
+            at[n] = (letter->offset - SEGMENT_FRAME_HEADER) & ~(uint64_t)(SEGMENT_BLOCK - 1);
+        }
+        uint64_t number = letter->segment->number;
+        assert_int_equal(os_pread_all(letter->segment->fd, block, sizeof(block), at[ways[i].from]),
+                         sizeof(block));
+        close_spool(b);
+        write_at(b, number, at[ways[i].to], str_from(block, sizeof(block)));
+        open_spool(b);
+        for (uint64_t n = 0; n < 4; n++) {
+            if (n != ways[i].to)
+                check_letter(b, n, 1, 500);
+            else
+                assert_null(find(b, n));
+        }
+        assert_int_equal(count_files(b, "corrupt"), 1);
+        check_books(b);
+        b = start_over(state);
+    }
+}
+
 static void a_torn_last_batch_is_no_damage(void **state)
 {
     struct box *b = *state;
@@ -213,6 +246,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(damage_takes_one_frame_and_no_other),
         CASE(a_frame_lost_at_the_end_of_a_segment_is_missed),
+        CASE(a_frame_in_two_places_hides_no_other),
         CASE(a_torn_last_batch_is_no_damage),
         CASE(a_damaged_header_sets_the_segment_aside),
         CASE(a_body_of_fake_frames_is_a_body),
