@@ -193,7 +193,7 @@ static bool recover_place(struct recovery *r, struct segment *seg,
     head.envelope_crc = (uint32_t)str_take_le(&data, 4);
     head.body_size = str_take_le(&data, 8);
     head.body_crc = (uint32_t)str_take_le(&data, 4);
-    head.scan_flags = (uint32_t)str_take_le(&data, 4);
+    head.scan_flags = (uint8_t)str_take_le(&data, 4);
     uint32_t recipients = (uint32_t)str_take_le(&data, 4);
     head.offset = (uint32_t)str_take_le(&data, 4);
     uint64_t envelope_at = (uint64_t)head.offset + LETTER_FIXED;

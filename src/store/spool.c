@@ -155,7 +155,7 @@ enum spool_added spool_add(struct spool *s, const struct spool_submission *sub,
     l->envelope_crc = crc32c(0, head);
     l->body_size = body.len;
     l->body_crc = crc32c(0, body);
-    l->scan_flags = scan.flags;
+    l->scan_flags = (uint8_t)scan.flags;
     set_record(b, start, 0, l, data_size);
     *letter = l;
     return SPOOL_ADDED;
@@ -189,7 +189,7 @@ enum spool_added spool_add_large(struct spool *s, struct large *large, const str
     l->envelope_crc = crc32c(0, envelope_bytes);
     l->body_size = body->scan.size;
     l->body_crc = body->crc;
-    l->scan_flags = body->scan.flags;
+    l->scan_flags = (uint8_t)body->scan.flags;
     set_record(b, start, RECORD_LARGE, l, data_size);
     large_keep(large);
     *letter = l;

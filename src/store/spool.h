@@ -36,7 +36,8 @@ struct spool_recipient {
 };
 
 // One letter of the index. Lives from its commit until its segment is used again, so that a letter
-// which is submitted twice is known (promise 5).
+// which is submitted twice is known (promise 5). There may be millions: with one recipient, its
+// place in the map and malloc's share it takes less than 200 octets (promise 12).
 struct spool_letter {
     struct mail_id id;
     struct link link; // in its segment
@@ -46,18 +47,20 @@ struct spool_letter {
     uint32_t envelope_crc;
     uint32_t body_crc; // large: of the table of CRCs
     uint64_t body_size;
-    uint32_t scan_flags; // enum scan_flags, found in our private copy
     uint32_t recipient_count;
     uint32_t pending;   // recipients not yet at their end
-    bool durable;       // its batch is on disk
-    bool large;         // the body is the file body/ID
-    bool immovable;     // its record cannot be read: it stays where it is
     uint16_t holders;   // jobs that read it now: it is not moved meanwhile
+    uint8_t scan_flags; // enum scan_flags, found in our private copy
+    bool durable : 1;   // its batch is on disk
+    bool large : 1;     // the body is the file body/ID
+    bool immovable : 1; // its record cannot be read: it stays where it is
     struct timer timer; // the owner's: next attempt
     struct link due;    // the owner's
     void *owner;
     struct spool_recipient recipients[];
 };
+_Static_assert(offsetof(struct spool_letter, recipients) + sizeof(struct spool_recipient) <= 152,
+               "malloc rounds up to 160");
 
 // Something that waits for the batch that is gathering now.
 struct spool_waiter {
