@@ -32,15 +32,20 @@ class Start(unittest.TestCase):
         for number in range(OLD):
             self.send(number)
         wait_for(lambda: len(self.instance.events("deferred")) == OLD, "letters that wait")
+        # The same files at each start, so that each makes the same reads.
+        wait_for(lambda: self.status()["free_segments"], "a spare segment")
 
     def send(self, number):
         with self.instance.smtp() as client:
             return client.letter("a@example.org", [USERS[0]],
                                  b"Subject: %d\r\n\r\n%d\r\n" % (number, number))
 
+    def status(self):
+        return json.loads(self.instance.ask("queue status"))
+
     def unread(self):
         """Segments that are still to be read."""
-        status = json.loads(self.instance.ask("queue status"))
+        status = self.status()
         return status["segments_to_read"] - status["segments_read"]
 
     def reads_of_a_start(self):
@@ -103,7 +108,6 @@ class Start(unittest.TestCase):
         self.page.clear()
         wait_for(lambda: self.unread() == 0, "the log to be read")
         self.assertTrue(self.send(OLD + 1))
-        self.assertEqual(self.instance.queue_count() is None, False)
         wait_for(lambda: not os.listdir(os.path.join(self.instance.directory, "spool/body")),
                  "an empty spool/body")
 
