@@ -88,6 +88,11 @@ static void put_status(struct queue *q, struct buf *out)
 {
     struct spool_counts c;
     struct json j;
+    uint64_t parked = 0;
+    LIST_EACH(&q->parked, at, after)
+    {
+        parked++;
+    }
     spool_count(q->spool, &c);
     const struct {
         const char *name;
@@ -102,6 +107,7 @@ static void put_status(struct queue *q, struct buf *out)
         {"free_segments", c.free_segments},
         {"commits", c.commits},
         {"committed_bytes", c.committed_bytes},
+        {"parked", parked},
         {"segments_read", c.read},
         {"segments_to_read", c.to_read},
     };

@@ -264,14 +264,18 @@ static void free_submission(struct submission *sub)
     free(sub);
 }
 
+static void answer_submission(struct ipc_channel *channel, uint32_t slot, bool ok, unsigned status)
+{
+    struct msg reply = {.type = MSG_committed, .slot = slot};
+    reply.committed.ok = ok;
+    reply.committed.status = status;
+    ipc_send(channel, &reply);
+}
+
 static void answer(struct submission *sub, bool ok, unsigned status)
 {
-    if (sub->channel) {
-        struct msg reply = {.type = MSG_committed, .slot = sub->slot};
-        reply.committed.ok = ok;
-        reply.committed.status = status;
-        ipc_send(sub->channel, &reply);
-    }
+    if (sub->channel)
+        answer_submission(sub->channel, sub->slot, ok, status);
 }
 
 static void refuse(struct submission *sub, unsigned status)
@@ -522,10 +526,13 @@ void queue_on_discard(struct ipc_channel *channel, struct msg *m, void *owner)
     LIST_EACH(&q->parked, at, after)
     {
         struct parked *parked = CONTAINER_OF(at, struct parked, link);
-        if (parked->channel != channel || parked->said.type != MSG_slice ||
-            !mail_id_equal(&parked->said.slice.letter, &m->discard.letter))
+        if (parked->channel != channel ||
+            !mail_id_equal(letter_of(&parked->said), &m->discard.letter))
             continue;
-        answer_slice(channel, parked->said.slot, false, 451);
+        if (parked->said.type == MSG_slice)
+            answer_slice(channel, parked->said.slot, false, 451);
+        else
+            answer_submission(channel, parked->said.slot, false, 451);
         free_parked(parked);
     }
 }

@@ -93,6 +93,22 @@ class Start(unittest.TestCase):
                           for letter in self.instance.letters(USERS[0]))
         self.assertEqual(subjects, [b"%d" % number for number in range(OLD + 4)])
 
+    def test_a_client_that_leaves_while_its_letter_waits(self):
+        """It will send the letter again: that it comes once is the queue's part."""
+        reads = self.reads_of_a_start()
+        client = self.instance.smtp()
+        client.begin("a@example.org", [USERS[0]])
+        unreadable = self.page.rule("read", role="queue", first=reads, error="EIO")
+        dies = self.page.rule("write", role="queue", kill=True, count=1)
+        client.send(b"Subject: gone\r\n\r\nx\r\n.\r\n")
+        wait_for(lambda: self.page.acted(dies) and self.page.acted(unreadable), "the next queue")
+        wait_for(lambda: self.status()["parked"] == 1, "a letter that waits")
+        client.close()
+        wait_for(lambda: self.status()["parked"] == 0, "it to be dropped")
+        self.assertGreater(self.unread(), 0)
+        self.page.clear()
+        wait_for(lambda: self.instance.queue_count() == OLD, "the log to be read")
+
     def test_discarded_while_it_waits(self):
         """A large letter under an id of the queue that died: its client goes away."""
         reads = self.reads_of_a_start()
