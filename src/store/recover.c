@@ -322,21 +322,29 @@ static bool make_durable(const struct segment *seg, const struct segment_index *
     return rc == 0 || err_system(err, rc, "the last batch of spool/log/%012" PRIu64, seg->number);
 }
 
-// The log goes on behind its last frame: a restart costs no segment. Not in one with an index
-// block, which says that nothing stands behind.
+// An index block says that nothing stands behind the frames: nothing may.
+static bool was_left(const struct segment *seg, struct str bytes)
+{
+    struct segment_index x;
+    struct index_payload payload;
+    if (bytes.len < seg->size)
+        return true;
+    index_init(&x);
+    struct str block = str_skip(bytes, bytes.len - SEGMENT_BLOCK);
+    enum index_found found = index_read_trailer(&x, seg, block, &payload);
+    index_finish(&x);
+    return found != INDEX_NONE;
+}
+
+// The log goes on behind its last frame: a restart costs no segment.
 static void go_on_in(struct recovery *r, struct segment *seg, const struct segment_index *x,
                      struct str bytes)
 {
-    struct segment_index left;
-    struct index_payload payload;
-    struct str block = str_skip(bytes, bytes.len - SEGMENT_BLOCK);
-    index_init(&left);
     if (x->torn)
         log_line(LOG_INFO, "spool/log/%012" PRIu64 ": the last batch was not finished",
                  seg->number);
-    else if (!seg->suspect && index_read_trailer(&left, seg, block, &payload) == INDEX_NONE)
+    else if (!seg->suspect && !was_left(seg, bytes))
         r->spool->current = seg;
-    index_finish(&left);
     seg->end = x->end;
     seg->index_size = x->damage_count ? seg->size : x->payload.len; // damaged: it gets none
     r->last = seg;
@@ -360,8 +368,8 @@ static bool find_end(struct recovery *r, struct err *err)
             break;
         index_finish(&x);
         ok = index_load(seg, 0, seg->size, &bytes, err);
-        if (!ok || bytes.len <= SEGMENT_BLOCK)
-            continue;
+        if (!ok)
+            break;
         index_of_frames(&x, seg, buf_str(&bytes));
         if (x.last_frame >= s->next_frame)
             s->next_frame = x.last_frame + 1;

@@ -122,6 +122,29 @@ static void a_torn_last_batch_is_no_damage(void **state)
     }
 }
 
+static void a_last_segment_that_was_cut_stays_the_last(void **state)
+{
+    struct box *b = *state;
+    for (uint64_t n = 0; n < 30; n++)
+        (void)commit(b, n, 1, LARGE);
+    uint64_t number = b->spool->current->number, before = counts(b).segments;
+    assert_true(before >= 3);
+    char name[24], path[160];
+    segment_name(name, number);
+    file_path(b, path, "log", name);
+    close_spool(b);
+    assert_int_equal(truncate(path, SEGMENT_BLOCK), 0); // its header is left
+    open_spool(b);
+    const struct segment *last = CONTAINER_OF(b->spool->segments.prev, struct segment, link);
+    assert_int_equal(last->number, number);
+    (void)commit(b, 100, 1, 100); // begins another one: uses and frames have one order
+    assert_true(find(b, 100)->segment->use > last->use);
+    reopen(b);
+    check_letter(b, 0, 1, LARGE);
+    check_letter(b, 100, 1, 100);
+    check_books(b);
+}
+
 static void a_damaged_header_sets_the_segment_aside(void **state)
 {
     struct box *b = *state;
@@ -248,6 +271,7 @@ int main(void)
         CASE(a_frame_lost_at_the_end_of_a_segment_is_missed),
         CASE(a_frame_in_two_places_hides_no_other),
         CASE(a_torn_last_batch_is_no_damage),
+        CASE(a_last_segment_that_was_cut_stays_the_last),
         CASE(a_damaged_header_sets_the_segment_aside),
         CASE(a_body_of_fake_frames_is_a_body),
         CASE(files_that_were_never_used_are_no_trouble),
