@@ -311,6 +311,7 @@ static void when_the_reserve_is_used_up_states_wait(void **state)
     assert_int_equal(w.told, 1);
     assert_true(w.durable);
     reopen(b);
+    settle(b);
     assert_int_equal(find(b, 2)->recipients[1].attempts, attempts);
     assert_int_equal(count_files(b, "corrupt"), 0);
     check_books(b);
