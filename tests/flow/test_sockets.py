@@ -20,6 +20,7 @@ MEMORY_ONLY = {
     "max_recipients.chat", "size.chat",
     "queue_id.chat", "refused_at_data.chat", "refused_at_end.chat", "refused_at_mail.chat",
     "shutdown_at_end.chat",
+    "apop.chat", "open_network.chat", "sizes_when_needed.chat", "utf8.chat", "utf8_on.chat",
     "gone_letter.chat", "refused_logins.chat", "update_fails.chat",
 }
 
