@@ -137,9 +137,9 @@ class Clients(unittest.TestCase):
             received_header off
         """
         self.assertIn(b"EXPIRE NEVER", self.run_it("mpop", "-C", "CONF", "-S", conf=conf))
-        self.run_it("mpop", "-C", "CONF", "-k", "on", conf=conf)
+        self.run_it("mpop", "-C", "CONF", "--keep=on", conf=conf)
         self.assertEqual(self.left(), 3)
-        self.run_it("mpop", "-C", "CONF", "-k", "off", conf=conf)  # the same UIDLs: none comes again
+        self.run_it("mpop", "-C", "CONF", "--keep=off", conf=conf)  # the same UIDLs: none comes again
         with open(box, "rb") as file:
             text = file.read()
         self.bodies(text)
@@ -169,12 +169,14 @@ class Clients(unittest.TestCase):
     @needs("mutt")
     def test_mutt(self):
         box = os.path.join(self.home, "mutt.mbox")
+        with open(box, "wb"):  # else it asks whether to make it
+            pass
         url = f"pop://{self.instance.address}:{self.instance.pop3_port}/"
         conf = f"""
             set pop_user="{ALICE}" pop_pass="{PASSWORD}" pop_authenticators="user"
             set ssl_force_tls=no ssl_starttls=no pop_checkinterval=0 delete=yes quit=yes charset=utf-8
             set confirmappend=no confirmcreate=no mbox_type=mbox wait_key=no pop_delete=yes
-            push "C{box}\\n<next-entry>C{box}\\n<next-entry>C{box}\\nD~s lunch\\n<quit>"
+            push "<first-entry>C{box}\\n<first-entry><next-entry>C{box}\\n<last-entry>C{box}\\nD~s lunch\\n<quit>"
         """
         self.run_it("script", "-qec", f"{program('mutt')[0]} -n -F {self.home}/scriptrc -f {url}",
                     "/dev/null", conf=conf, stdin=b"")
