@@ -40,19 +40,20 @@ static bool is_digest(struct str text)
 static void cmd_apop(struct pop3_server *s, const struct pop3_parsed *argument,
                      struct pop3_event *event)
 {
-    struct str text = argument->text;
-    size_t space = str_rindex(text, ' ');
+    size_t space = str_rindex(argument->text, ' ');
+    struct str digest = str_skip(argument->text, space + 1);
     if (!s->terms.apop) {
         pop3_say_error(s, POP3_REPLY_no_apop);
         return;
     }
-    event->user = str_trim_blanks(str_sub(text, 0, space));
-    event->secret = str_skip(text, space + 1);
-    event->apop = true;
-    if (is_digest(event->secret))
-        pop3_ask(s, event, ASKED_LOGIN, POP3_ASK_LOGIN);
-    else
+    if (!is_digest(digest)) {
         pop3_say_error(s, POP3_REPLY_bad_digest);
+        return;
+    }
+    event->user = str_trim_blanks(str_sub(argument->text, 0, space));
+    event->secret = digest;
+    event->apop = true;
+    pop3_ask(s, event, ASKED_LOGIN, POP3_ASK_LOGIN);
 }
 
 static void cmd_utf8(struct pop3_server *s, const struct pop3_parsed *argument,

@@ -841,6 +841,11 @@ static void test_apop(void **state)
         const char *input, *said, *asked;
     } cases[] = {
         {"APOP alice " DIGEST "\r\n", "+OK 3 letters\r\n", "apop(alice|" DIGEST ") "},
+        // What was refused leaves nothing in the next question.
+        {"APOP alice\r\nUSER bob\r\nPASS secret\r\n",
+         "-ERR Write APOP, a name, and a digest of 32 hexadecimal digits\r\n+OK Send PASS\r\n"
+         "+OK 3 letters\r\n",
+         "login(bob|secret) "},
         {"APOP a b  " DIGEST "\r\n", "+OK 3 letters\r\n", "apop(a b|" DIGEST ") "},
         {"USER bob\r\nAPOP alice " DIGEST "\r\n", "+OK Send PASS\r\n+OK 3 letters\r\n",
          "apop(alice|" DIGEST ") "},
