@@ -511,6 +511,7 @@ static bool list_name(void *context, const char *name)
         return false;
     }
     struct maildir_letter letter = {.file = file.ptr,
+                                    .number = number_in_front(file),
                                     .length = (uint16_t)file.len,
                                     .unique = (uint16_t)unique_part(file).len,
                                     .in_cur = l->in_cur};
@@ -528,14 +529,12 @@ static bool list_name(void *context, const char *name)
 static int compare_letters(const void *a, const void *b)
 {
     const struct maildir_letter *x = a, *y = b;
-    struct str one = str_from(x->file, x->length), other = str_from(y->file, y->length);
-    uint64_t i = number_in_front(one), j = number_in_front(other);
-    if (i != j)
-        return i < j ? -1 : 1;
+    if (x->number != y->number)
+        return x->number < y->number ? -1 : 1;
     int order = str_cmp(unique_of(x), unique_of(y));
     if (order == 0)
         order = x->in_cur - y->in_cur;
-    return order ? order : str_cmp(one, other);
+    return order ? order : str_cmp(str_of(x->file), str_of(y->file));
 }
 
 // A letter that moved from new to cur, or changed its flags, while we listed is there twice.

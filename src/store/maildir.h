@@ -81,6 +81,7 @@ MUST_USE bool maildir_forget(const struct maildir *md, const char *name, struct 
 // Small: a mailbox may hold hundreds of thousands.
 struct maildir_letter {
     const char *file;   // name as found
+    uint64_t number;    // in front of it, in seconds; 0 without
     uint64_t wire_size; // octets with an LF that follows no CR as CRLF, and with a last line end;
                         // or MAILDIR_SIZE_UNKNOWN
     uint16_t length;    // of the name
