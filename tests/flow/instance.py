@@ -443,10 +443,13 @@ class Smtp(Client):
 
 
 class Pop3(Client):
+    """A session; with a user it is logged in, and takes every letter (RFC 6856)."""
+
     def __init__(self, where, user=None, password=PASSWORD):
         super().__init__(where)
-        self.ok()
+        self.greeting = self.ok()
         if user:
+            self.command("UTF8")
             self.command(f"USER {user}")
             self.command(f"PASS {password}")
 

@@ -251,6 +251,7 @@ class Letter(unittest.TestCase):
             self.assertEqual(refused.exception.recipients["nobody@example.test"][0], 550)
         self.instance.settle()
         client = poplib.POP3(self.instance.address, self.instance.pop3_port)
+        client.utf8()
         client.user(ALICE)
         client.pass_(PASSWORD)
         _, lines, size = client.retr(1)
