@@ -137,8 +137,8 @@ static void judge_helo(struct session *s)
         s->helo_mark = STR("own-name");
     else if (str_eq(folded, STR("localhost")) || str_eq(folded, STR("localhost.localdomain")))
         s->helo_mark = STR("localhost");
-    else
-        s->helo_judged = false;
+    else // no address could be at a longer name
+        s->helo_judged = folded.len + sizeof "<postmaster@>" - 1 > LIMIT_path;
 }
 
 // ---- MAIL

@@ -13,7 +13,7 @@ from instance import PASSWORD, Instance, stuff
 # RFC 5321 section 4.4, as far as this server writes it: from, by, with, id, for, date.
 TIME = rb"[A-Z][a-z]{2}, \d{1,2} [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [+-]\d{4}"
 RECEIVED = re.compile(
-    rb"Received: from (?P<helo>\S+) \(\[(?P<ip>[^]]+)\]\)\r\n"
+    rb"Received:\s+from (?P<helo>\S+)\s+\(\[(?P<ip>[^]]+)\]\)\r\n"
     rb"\tby mail\.example\.test with (?P<with>[A-Z0-9]+)"
     rb"(?:\s+\(helo=(?P<mark>[a-z-]+)\))?\s+id (?P<id>[0-9A-HJKMNP-TV-Z]{26})"
     rb"(?:\s+for <(?P<for>[^>]+)>)?;\r\n"
@@ -188,7 +188,8 @@ class Letter(unittest.TestCase):
                  (b"LocalHost.LocalDomain", b"localhost"), (b"example.test", b"hosted"),
                  (b"Example.TEST.", b"hosted"), (b"[" + address + b"]", None),
                  (b"[192.0.2.7]", b"literal"), (b"[IPv6:2001:db8::1]", b"literal"),
-                 (b"sub.example.test", None), (b"under_score.example", None)]
+                 (b"sub.example.test", None), (b"under_score.example", None),
+                 (b"long." * 49 + b"example", None)]
         with client:
             client.expect(220)
             for helo, _ in helos:
@@ -199,6 +200,7 @@ class Letter(unittest.TestCase):
             _, received, rest = self.parts(letter)
             found[rest.split()[1]] = (received["helo"], received["mark"])
         self.assertEqual(found, {helo: (helo.rstrip(b"."), mark) for helo, mark in helos}, found)
+        self.assertNotIn("no address", self.instance.said())
 
     def test_clause_21_keywords(self):
         """RFC 3848, RFC 6531 4.3: the word behind `with` says what was spoken."""

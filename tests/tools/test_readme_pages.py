@@ -65,7 +65,8 @@ class Commands(unittest.TestCase):
 
     def known(self, path):
         table = re.search(r"(?:commands|rows)\[\] = \{\n(.*?)\n\};", read(path), re.S)[1]
-        return re.findall(r"^ +\{ ?(?:WORD|POP3_VERB)\(\"([A-Z0-9]+)\"\)", table, re.M)
+        # Those of old are there to be answered 502.
+        return re.findall(r"^ +\{ ?(?:WORD|POP3_VERB)\(\"([A-Z0-9]+)\"\)(?!.*command_of_old)", table, re.M)
 
     def test_the_table(self):
         table = {row[0]: row[1:] for row in rows(read("README.md"),

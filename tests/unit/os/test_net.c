@@ -63,12 +63,15 @@ static void talk_over_tcp(void **state)
     assert_true(fcntl(server, F_GETFL) & O_NONBLOCK);
     assert_true(fcntl(server, F_GETFD) & FD_CLOEXEC);
     assert_int_equal(net_receive(server, got, sizeof(got)), -EAGAIN);
+    assert_false(net_has_input(server));
     assert_int_equal(net_send(client, STR("你好")), 6);
     wait_for(server, POLLIN);
+    assert_true(net_has_input(server)); // and leaves it there
     assert_int_equal(net_receive(server, got, sizeof(got)), 6);
     assert_memory_equal(got, "你好", 6);
     net_end_output(client);
     wait_for(server, POLLIN);
+    assert_false(net_has_input(server)); // the end is none
     assert_int_equal(net_receive(server, got, sizeof(got)), 0);
     os_close(&client);
     // The peer is gone: an error, no signal.
