@@ -358,6 +358,17 @@ class Instance:
     def pop3(self, user=None, password=PASSWORD):
         return Pop3((self.address, self.pop3_port), user, password)
 
+    def fetch(self, user):
+        """All letters of a user by POP3, which are removed then, once the queue is empty."""
+        self.settle()
+        with self.pop3(user) as client:
+            count = int(client.command("STAT").split()[1])
+            found = [client.retrieve(number + 1) for number in range(count)]
+            for number in range(count):
+                client.command(f"DELE {number + 1}")
+            client.command("QUIT")
+        return found
+
 
 class Client:
     """A connection, spoken to in octets."""
@@ -439,6 +450,17 @@ class Smtp(Client):
         """Sends a letter and returns its queue id."""
         self.begin(sender, recipients, parameters)
         self.send(stuff(body))
+        return self.expect(250).rpartition(" ")[2]
+
+    def chunked_letter(self, sender, recipients, body, parameters="", size=4093):
+        """The same by BDAT (RFC 3030), in chunks of so many octets, pipelined."""
+        chunks = [body[at:at + size] for at in range(0, len(body), size)] or [b""]
+        self.send(f"MAIL FROM:<{sender}>{parameters}\r\n".encode() +
+                  b"".join(f"RCPT TO:<{recipient}>\r\n".encode() for recipient in recipients) +
+                  b"".join(b"BDAT %d\r\n%s" % (len(chunk), chunk) for chunk in chunks[:-1]) +
+                  b"BDAT %d LAST\r\n%s" % (len(chunks[-1]), chunks[-1]))
+        for _ in range(len(recipients) + len(chunks)):
+            self.expect(250)
         return self.expect(250).rpartition(" ")[2]
 
 
