@@ -2,14 +2,12 @@
 
 import os
 import poplib
-import shutil
-import subprocess
 import unittest
 
-from instance import PASSWORD, TESTS, Instance
+from clients import Home, needs, program
+from instance import PASSWORD, Instance
 
 ALICE, CHINESE = "alice@example.test", "测试@example.test"
-PEERS = os.path.join(os.path.dirname(TESTS), "build/peers")
 HEADER = "From: Bob <bob@example.org>\nTo: alice@example.test\nMessage-ID: <%d@example.org>\n" \
          "Date: Sat, 21 Nov 2026 12:00:00 +0000\nMIME-Version: 1.0\n" \
          "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\nSubject: "
@@ -18,25 +16,11 @@ LETTERS = [HEADER % 1 + "lunch\n\nAt noon?\n",
            HEADER % 3 + "=?utf-8?B?5L2g5aW9?=\n\n。你好，世界\n"]
 
 
-def program(name):
-    """A program that is installed, or unpacked by tools/peers, and its environment."""
-    unpacked = os.path.join(PEERS, "usr/bin", name)
-    if os.path.exists(unpacked):
-        with open(os.path.join(PEERS, "library-path"), encoding="utf-8") as path:
-            return unpacked, {"LD_LIBRARY_PATH": path.read().strip()}
-    return shutil.which(name), {}
-
-
-def needs(name):
-    return unittest.skipUnless(program(name)[0], f"{name} is not here (tools/peers {name})")
-
-
 class Clients(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.instance = Instance(users=(ALICE, CHINESE))
-        cls.home = os.path.join(cls.instance.top, "home")
-        os.makedirs(os.path.join(cls.home, "Mail"))  # else mutt asks for it
+        cls.home = Home(cls.instance)
 
     @classmethod
     def tearDownClass(cls):
@@ -49,18 +33,11 @@ class Clients(unittest.TestCase):
             for number, text in enumerate(LETTERS):
                 self.instance.plant(user, f"170000000{number}.C.host", text.encode())
 
-    def run_it(self, name, *words, conf="", status=0, stdin=b""):
-        """Runs a client whose configuration, if any, takes the place of CONF among the words."""
-        path, environment = program(name)
-        conf_path = os.path.join(self.home, name + "rc")
-        with open(conf_path, "w", encoding="utf-8") as file:
-            file.write(conf)
-        os.chmod(conf_path, 0o600)
-        done = subprocess.run([path, *(conf_path if word == "CONF" else word for word in words)],
-                              input=stdin, capture_output=True, timeout=30, check=False,
-                              cwd=self.home, env={**os.environ, **environment, "HOME": self.home, "TERM": "vt100"})
-        self.assertEqual(done.returncode, status, (done.stdout, done.stderr))
-        return done.stdout
+    def run_it(self, name, *words, status=0, **options):
+        """What the client says, whose exit status must be this."""
+        code, out, err = self.home.run(name, *words, **options)
+        self.assertEqual(code, status, (out, err))
+        return out
 
     def bodies(self, text):
         """All letters are in it, each whole."""
@@ -124,7 +101,7 @@ class Clients(unittest.TestCase):
 
     @needs("mpop")
     def test_mpop(self):
-        box = os.path.join(self.home, "mpop.mbox")
+        box = os.path.join(self.home.path, "mpop.mbox")
         conf = f"""
             account default
             host {self.instance.address}
@@ -133,7 +110,7 @@ class Clients(unittest.TestCase):
             password {PASSWORD}
             auth user
             delivery mbox {box}
-            uidls_file {self.home}/mpop-uidls
+            uidls_file {self.home.path}/mpop-uidls
             received_header off
         """
         self.assertIn(b"EXPIRE NEVER", self.run_it("mpop", "-C", "CONF", "-S", conf=conf))
@@ -148,15 +125,15 @@ class Clients(unittest.TestCase):
 
     @needs("fetchmail")
     def test_fetchmail(self):
-        box = os.path.join(self.home, "fetchmail.mbox")
+        box = os.path.join(self.home.path, "fetchmail.mbox")
         conf = f"""
             set no bouncemail
             poll {self.instance.address} protocol pop3 port {self.instance.pop3_port} uidl
             no envelope no dns
             user "{ALICE}" password "{PASSWORD}" keep sslproto "" mda "cat >>{box}"
         """
-        common = ("-f", "CONF", "--nosyslog", "-i", os.path.join(self.home, "fetchids"),
-                  "--pidfile", os.path.join(self.home, "fetchmail.pid"), "--auth", "password")
+        common = ("-f", "CONF", "--nosyslog", "-i", os.path.join(self.home.path, "fetchids"),
+                  "--pidfile", os.path.join(self.home.path, "fetchmail.pid"), "--auth", "password")
         self.assertIn(b"3 messages", self.run_it("fetchmail", *common, "-c", "-v", conf=conf))
         self.run_it("fetchmail", *common, conf=conf)
         with open(box, "rb") as file:
@@ -168,7 +145,7 @@ class Clients(unittest.TestCase):
 
     @needs("mutt")
     def test_mutt(self):
-        box = os.path.join(self.home, "mutt.mbox")
+        box = os.path.join(self.home.path, "mutt.mbox")
         url = f"pop://{self.instance.address}:{self.instance.pop3_port}/"
         conf = f"""
             set pop_user="{ALICE}" pop_pass="{PASSWORD}" pop_authenticators="user"
@@ -176,7 +153,7 @@ class Clients(unittest.TestCase):
             set confirmappend=no confirmcreate=no mbox_type=mbox wait_key=no pop_delete=yes
             push "T.\\n;C{box}\\nD~s lunch\\n<quit>"
         """
-        self.run_it("script", "-qec", f"{program('mutt')[0]} -n -F {self.home}/scriptrc -f {url}",
+        self.run_it("script", "-qec", f"{program('mutt')[0]} -n -F {self.home.path}/scriptrc -f {url}",
                     "/dev/null", conf=conf, stdin=b"")
         with open(box, "rb") as file:
             self.bodies(file.read())
