@@ -30,6 +30,7 @@ static struct {
     struct fault_trace *trace;
     struct fault_role *role;
     uint32_t pid;
+    enum fault_bite bite;
 } seam;
 
 static void *map_shared(const char *variable, struct str magic)
@@ -66,8 +67,30 @@ static struct fault_role *claim_role(struct fault_page *page, const char name[FA
     return NULL;
 }
 
+static enum fault_bite find_bite(void)
+{
+    static const char *const names[] = {
+        "",
+#define BITE(name, what) #name,
+#include "os/bites.def"
+#undef BITE
+    };
+    struct str wanted = str_of(getenv("POSTHOUSE_BITE"));
+    size_t i = 0;
+    while (i < ARRAY_LEN(names) && !str_eq(wanted, str_of(names[i])))
+        i++;
+    must(i < ARRAY_LEN(names));
+    return (enum fault_bite)i;
+}
+
+bool fault_bites(enum fault_bite bite)
+{
+    return seam.bite == bite;
+}
+
 void fault_start(const char *role)
 {
+    seam.bite = find_bite();
     char name[FAULT_NAME] = {0};
     size_t len = str_of(role).len;
     must(len < FAULT_NAME);

@@ -20,6 +20,14 @@ enum fault_call {
     FAULT_CALLS,
 };
 
+// What can be broken on purpose. One row a place: os/bites.def.
+enum fault_bite {
+    BITE_none,
+#define BITE(name, what) BITE_##name,
+#include "os/bites.def"
+#undef BITE
+};
+
 // What the seam wants of this call.
 struct fault_verdict {
     int error;    // 0, or the negative errno to return instead of calling
@@ -123,6 +131,8 @@ struct fault_record {
 
 // Maps the page and trace; `role` is the name that rules are written for. Before the jail.
 void fault_start(const char *role);
+// Is this broken on purpose, in this run?
+bool fault_bites(enum fault_bite bite);
 // Asked before each call. path may be NULL. Kills and delays happen in here. From any thread.
 struct fault_verdict fault_before(enum fault_call call, const char *path);
 
@@ -146,6 +156,12 @@ uint64_t fault_shorten_wait_ms(uint64_t ms);
 static inline void fault_start(const char *role)
 {
     (void)role;
+}
+
+static inline bool fault_bites(enum fault_bite bite)
+{
+    (void)bite;
+    return false;
 }
 
 static inline struct fault_verdict fault_before(enum fault_call call, const char *path)

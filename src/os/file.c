@@ -141,6 +141,8 @@ int os_read_file(int dir, const char *path, struct buf *out)
 
 int os_fdatasync(int fd)
 {
+    if (fault_bites(BITE_fdatasync))
+        return 0;
     return (int)SEAM_NOTED(fdatasync, NULL, fault_note_file(FAULT_fdatasync, fd, 0), fdatasync(fd));
 }
 

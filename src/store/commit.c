@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "os/fault.h"
 #include "os/file.h"
 #include "os/log.h"
 #include "os/random.h"
@@ -59,7 +60,7 @@ static void batch_reset(struct batch *b)
     buf_clear(&b->states);
     b->letter_records = b->state_records = 0;
     b->states_done = b->states_framed = 0;
-    b->ended_count = b->move_count = 0;
+    b->ended_count = 0;
     b->aborting = b->refused = false;
     b->ok = false;
 }
@@ -393,7 +394,8 @@ static void abort_batch(struct spool *s, struct batch *b)
     b->aborting = true;
     b->refused = !list_empty(&b->letters);
     empty_frame(s, b);
-    put_abort(&b->frame, b->segment, b->offset);
+    if (!fault_bites(BITE_no_abort))
+        put_abort(&b->frame, b->segment, b->offset);
     s->current = NULL;
     seal(s);
 }
@@ -517,6 +519,11 @@ static void fly(struct spool *s)
     b->offset = s->current->end;
     b->number = s->next_frame++;
     s->current->end += need;
+    if (fault_bites(BITE_early_reuse)) {
+        compact_arrived(s, b);
+        compact_done(s, b);
+        compact(s);
+    }
     b->job = (struct os_job){.work = commit_work, .done = commit_done};
     os_workers_submit(s->committer, &b->job);
 }
@@ -557,6 +564,10 @@ bool spool_idle(const struct spool *s)
 
 void spool_wait(struct spool *s, struct spool_waiter *waiter)
 {
+    if (fault_bites(waiter->for_states ? BITE_early_done : BITE_early_ack)) {
+        waiter->done(waiter, true);
+        return;
+    }
     list_append(&s->gathering->waiters, &waiter->link);
     batch_added(s);
 }

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include "base/crc32c.h"
+#include "os/fault.h"
 #include "os/file.h"
 
 static const char segment_magic[8] = {'P', 'H', 'S', 'E', 'G', '0', '0', '1'};
@@ -85,7 +86,7 @@ bool segment_create(int log_dir, struct segment *s, struct err *err)
     free(zeros);
     if (rc == 0)
         rc = os_fsync(fd);
-    if (rc == 0)
+    if (rc == 0 && !fault_bites(BITE_log_directory))
         rc = os_fsync(log_dir);
     if (rc < 0) {
         os_close(&fd);
@@ -159,7 +160,8 @@ enum segment_found segment_parse(struct str bytes, const uint8_t epoch[SEGMENT_E
     uint64_t len = get_le(h + 32, 4);
     if (len > bytes.len - SEGMENT_FRAME_HEADER)
         return SEGMENT_DAMAGED;
-    if (crc32c(0, str_sub(bytes, 4, SEGMENT_FRAME_HEADER - 4 + (size_t)len)) != get_le(h, 4))
+    if (crc32c(0, str_sub(bytes, 4, SEGMENT_FRAME_HEADER - 4 + (size_t)len)) != get_le(h, 4) &&
+        !fault_bites(BITE_frame_crc))
         return SEGMENT_DAMAGED;
     frame->number = get_le(h + 24, 8);
     frame->records = str_sub(bytes, SEGMENT_FRAME_HEADER, (size_t)len);

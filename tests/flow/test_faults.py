@@ -258,10 +258,22 @@ class PowerCut(unittest.TestCase):
     given to a fresh instance."""
 
     def run_some(self, instance):
-        """{mark: (users, the moment when its 250 had come)}"""
+        """{mark: (users, the moment when its 250 had come)}. The configuration is read again in
+        the middle: the second half goes through roles of a new generation."""
         acknowledged = {}
+        self.send_some(instance, range(4), acknowledged)
+        instance.settle()
+        wait_for(lambda: not instance.names(ALICE, "tmp") + instance.names(CHINESE, "tmp"),
+                 "the witnesses to go")
+        self.send_some(instance, range(4, 6), acknowledged)
+        instance.run("reload")
+        self.send_some(instance, range(6, 8), acknowledged)
+        instance.settle()
+        return acknowledged
+
+    def send_some(self, instance, numbers, acknowledged):
         with instance.smtp() as client, instance.smtp() as other:
-            for number in range(8):
+            for number in numbers:
                 users = [[ALICE], [CHINESE], [ALICE, CHINESE]][number % 3]
                 size = 150000 if number == 5 else 300 * number
                 mark = "Subject: cut 第%d号\r\n" % number
@@ -270,12 +282,9 @@ class PowerCut(unittest.TestCase):
                 one = (client, other)[number % 2]
                 one.letter("a@example.org", users, text, " SMTPUTF8")
                 acknowledged[text.replace(b"\r\n", b"\n")] = (users, instance.page.sequence())
-        instance.settle()
-        wait_for(lambda: not instance.names(ALICE, "tmp") + instance.names(CHINESE, "tmp"),
-                 "the witnesses to go")
-        return acknowledged
 
     def test_every_acknowledged_letter_is_there_once(self):
+        """Few cuts, each a whole instance: thousands are made of smaller lives in test_cuts.py."""
         seed = int(os.environ.get("POSTHOUSE_SEED") or random.SystemRandom().randrange(10 ** 6))
         chance = random.Random(seed)
         with Faulty(trace=True, settings={"drain": "1s"}) as instance:

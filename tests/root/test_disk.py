@@ -43,9 +43,10 @@ class Disk:
             make = {"ext4": ("-q", "-m", "0", "-N", str(inodes)), "xfs": ("-q",), "vfat": ()}
             options = {"vfat": f"loop,uid={owner.st_uid},gid={owner.st_gid},umask=077",
                        "xfs": "loop,allocsize=64k"}  # sets no more aside for files that grow
+            self.options = options.get(kind, "loop")
             try:
                 command("mkfs." + kind, *make[kind], self.image)
-                command("mount", "-o", options.get(kind, "loop"), self.image, where)
+                self.mount()
             except OSError:
                 os.unlink(self.image)
                 raise
@@ -53,6 +54,9 @@ class Disk:
             os.chown(where, owner.st_uid, owner.st_gid)
             os.chmod(where, 0o700)
             shutil.rmtree(os.path.join(where, "lost+found"), ignore_errors=True)
+
+    def mount(self):
+        command("mount", "-o", self.options, self.image, self.where)
 
     def finish(self):
         command("umount", "-l", self.where)
