@@ -12,6 +12,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -65,6 +66,21 @@ def free_port(address):
     with socket.socket() as probe:
         probe.bind((address, 0))
         return probe.getsockname()[1]
+
+
+def memory(pid):
+    """Octets of memory of a process: {VmRSS, VmHWM, RssAnon, RssFile, RssShmem}."""
+    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+        fields = dict(line.split(":", 1) for line in file)
+    return {name: int(fields[name].split()[0]) * 1024
+            for name in ("VmRSS", "VmHWM", "RssAnon", "RssFile", "RssShmem")}
+
+
+def many_sockets():
+    """Takes what the system allows, and tells how many more clients this process can be."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard - 1000
 
 
 def spool_fill(build, spool, *words):

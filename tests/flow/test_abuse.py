@@ -1,22 +1,15 @@
 """Abuse costs the server nothing: each attack is answered, and a good client is served meanwhile."""
 
 import os
-import resource
 import select
 import signal
 import unittest
 
-from instance import PLAIN, Instance, wait_for
+from instance import PLAIN, Instance, many_sockets, memory, wait_for
 
 ALICE, BOB = "alice@example.test", "bob@example.test"
 TOO_LONG = "552 5.3.4 The header is too long, or has too many fields"
 HEADER_LIMIT = 256 * 1024  # LIMIT_header
-
-
-def memory(pid):
-    """Octets that a process has in memory."""
-    with open(f"/proc/{pid}/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
 
 
 class Abuse(unittest.TestCase):
@@ -212,12 +205,10 @@ class Floods(unittest.TestCase):
     def test_ten_thousand_slow_senders(self):
         """Each has begun a command; a good client's letters are taken meanwhile, and what the slow
         ones cost is some hundred octets each."""
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        number = min(10000, hard - 1000)
+        number = min(10000, many_sockets())
         with Instance(build=PLAIN, settings={"max_sessions": number + 100, "smtp_idle": "1h"}) as instance:
             receiver = instance.child("receiver")["pid"]
-            before = memory(receiver)
+            before = memory(receiver)["VmRSS"]
             clients = []
             try:
                 for _ in range(number):
@@ -230,7 +221,7 @@ class Floods(unittest.TestCase):
                         client.send(b"x")
                     with instance.smtp() as client:
                         client.letter("a@example.org", [ALICE], b"Subject: served\r\n\r\n")
-                each = (memory(receiver) - before) // number
+                each = (memory(receiver)["VmRSS"] - before) // number
                 self.assertLess(each, 2048, "octets of memory a session")
             finally:
                 for client in clients:
