@@ -16,23 +16,11 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "tests/flow"))
 
-from instance import Instance, Trouble, spool_fill, wait_for  # noqa: E402
+from instance import Instance, Trouble, memory, spool_fill, wait_for  # noqa: E402
+from table import row  # noqa: E402
 
 ALICE = "alice@example.test"
 HOUR = 3600
-
-
-def row(what, value, unit):
-    print(f"{what:<52}{value:>14,.3f} {unit}".replace(".000 ", " "), flush=True)
-
-
-def resident(pid):
-    """Octets of memory of a process."""
-    with open(f"/proc/{pid}/status", encoding="ascii") as status:
-        for line in status:
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-    return 0
 
 
 def first_letter(instance):
@@ -61,7 +49,7 @@ def measure_start(build, letters, body):
         wait_for(lambda: (instance.queue_count() or 0) >= letters, "all indexed", HOUR)
         row("start to all indexed", time.monotonic() - begin, "s")
         row("memory of the queue a recipient",
-            resident(instance.child("queue")["pid"]) / letters, "octets")
+            memory(instance.child("queue")["pid"])["VmRSS"] / letters, "octets")
         begin = time.monotonic()
         listed = subprocess.run([instance.command, "-c", instance.conf, "queue", "list", "--json"],
                                 stdout=subprocess.PIPE, check=True).stdout.count(b"\n")

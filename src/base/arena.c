@@ -1,6 +1,6 @@
 #include "base/arena.h"
 
-enum { ALIGN = 16, FIRST_CHUNK = 512, CHUNK_MAX = 64 * 1024 };
+enum { ALIGN = 16, FIRST_CHUNK = 256, CHUNK_MAX = 64 * 1024 };
 
 struct arena_chunk {
     struct arena_chunk *next;

@@ -21,6 +21,13 @@ void digest_hmac_sha256(struct str key, struct str bytes, unsigned char out[DIGE
     must(mac != NULL && len == DIGEST_SHA256_SIZE);
 }
 
+void digest_md5(struct str bytes, unsigned char out[DIGEST_MD5_SIZE])
+{
+    unsigned int len = 0;
+    int ok = EVP_Digest(bytes.ptr, bytes.len, out, &len, EVP_md5(), NULL);
+    must(ok == 1 && len == DIGEST_MD5_SIZE);
+}
+
 bool digest_equal(struct str a, struct str b)
 {
     return a.len == b.len && CRYPTO_memcmp(a.ptr, b.ptr, a.len) == 0;

@@ -23,7 +23,8 @@ struct plan {
     struct str directory;
     struct str hostname;
     struct str listen[CONF_PROTOCOLS];
-    const char *run_as;
+    const char *run_as; // NULL: whoever starts it
+    bool apop;
 };
 
 static int read_listeners(struct command *c, struct plan *plan)
@@ -53,7 +54,7 @@ static int read_plan(struct command *c, struct plan *plan)
 {
     struct str text = STR(""), folded;
     struct err err;
-    *plan = (struct plan){.directory = c->args[0]};
+    *plan = (struct plan){.directory = c->args[0], .apop = command_has(c, "apop")};
     if (plan->directory.len == 0)
         return command_usage(c, "DIR is empty");
     if (command_value(c, "hostname", 0, &plan->hostname) &&
@@ -94,9 +95,10 @@ static int write_file(int dir, struct str text)
 static int write_conf(int dir, const struct plan *plan)
 {
     const struct conf_setting settings[] = {
-        {STR("hostname"), plan->hostname}, {STR("spool_dir"), STR("spool")},
-        {STR("state_dir"), STR("state")},  {STR("log_dir"), STR("log")},
-        {STR("mail_dir"), STR("mail")},    {STR("run_as"), str_of(plan->run_as)},
+        {STR("hostname"), plan->hostname},     {STR("spool_dir"), STR("spool")},
+        {STR("state_dir"), STR("state")},      {STR("log_dir"), STR("log")},
+        {STR("mail_dir"), STR("mail")},        {STR("apop"), plan->apop ? STR("yes") : STR("no")},
+        {STR("run_as"), str_of(plan->run_as)},
     };
     struct conf_sample sample = {
         .settings = settings,

@@ -32,6 +32,8 @@ static int check_length(const struct command *c, const struct buf *text)
         return command_fail(c, "the password is empty");
     if (text->len > LIMIT_password)
         return command_fail(c, "the password is longer than %d octets", LIMIT_password);
+    if (!str_is_utf8(buf_str(text))) // RFC 6856 section 2.2: nobody could log in with it
+        return command_fail(c, "the password is not UTF-8");
     return EXIT_DONE;
 }
 

@@ -1,8 +1,8 @@
-// posthouse user add, list, remove, password.
+// posthouse user add, list, remove, password, apop.
 //
 // Two databases hold what belongs to a user, and a command may be cut between them. So a hash is
-// written before its user is there, and removed after the user is gone: what may be left is a hash
-// without a user, which opens nothing and is replaced when the user is added again.
+// written before its user is there, and removed after the user is gone: what may be left is a hash,
+// or a secret of APOP, without a user, which opens nothing and goes when the user is added again.
 #include "base/json.h"
 #include "ctl/identity.h"
 #include "ctl/secret.h"
@@ -18,6 +18,12 @@ struct databases {
     struct login_db *passwords;
 };
 
+static bool open_databases(struct command *c, struct databases *db, struct err *err)
+{
+    return directory_db_open(&db->directory, c->conf->state_dir, DATABASE_WRITE, err) &&
+           login_db_open(&db->passwords, c->conf->state_dir, DATABASE_WRITE, err);
+}
+
 // The command's address, and the databases opened by the right user.
 static int begin(struct command *c, struct address *address, struct databases *db)
 {
@@ -29,10 +35,7 @@ static int begin(struct command *c, struct address *address, struct databases *d
     int code = identity_take(c);
     if (code != EXIT_DONE)
         return code;
-    if (!directory_db_open(&db->directory, c->conf->state_dir, DATABASE_WRITE, &err) ||
-        !login_db_open(&db->passwords, c->conf->state_dir, DATABASE_WRITE, &err))
-        return command_error(c, &err);
-    return EXIT_DONE;
+    return open_databases(c, db, &err) ? EXIT_DONE : command_error(c, &err);
 }
 
 static int finish(struct databases *db, int code)
@@ -41,6 +44,8 @@ static int finish(struct databases *db, int code)
     directory_db_close(&db->directory);
     return code;
 }
+
+enum kind { PASSWORD, APOP_SECRET };
 
 static bool set_password(struct databases *db, const struct address *address,
                          const struct secret *secret, struct err *err)
@@ -77,6 +82,7 @@ static bool add(struct databases *db, const struct address *address, const struc
 {
     bool ok = directory_db_begin(db->directory, err) &&
               directory_db_add_user(db->directory, address, err) &&
+              login_db_remove(db->passwords, address, err) &&
               set_password(db, address, secret, err) && directory_db_commit(db->directory, err);
     if (!ok)
         directory_db_rollback(db->directory);
@@ -119,7 +125,8 @@ static int find(struct command *c, struct databases *db, const struct address *a
     return found ? EXIT_DONE : command_fail(c, "%.*s is not a user here", STR_ARG(c->args[0]));
 }
 
-static int change_password(struct command *c, struct databases *db, const struct address *address)
+static int change(struct command *c, struct databases *db, const struct address *address,
+                  enum kind kind)
 {
     struct directory_user user;
     struct secret secret;
@@ -128,10 +135,12 @@ static int change_password(struct command *c, struct databases *db, const struct
     if (code != EXIT_DONE)
         return code;
     code = secret_get(&secret, c);
-    if (code == EXIT_DONE && !set_password(db, address, &secret, &err))
+    if (code == EXIT_DONE && !(kind == PASSWORD ? set_password(db, address, &secret, &err)
+                                                : login_db_set_apop(db->passwords, address,
+                                                                    buf_str(&secret.text), &err)))
         code = command_error(c, &err);
     if (code == EXIT_DONE)
-        report(c, "password changed", &secret);
+        report(c, kind == PASSWORD ? "password changed" : "APOP secret set", &secret);
     secret_finish(&secret);
     return code;
 }
@@ -141,7 +150,18 @@ int user_password_command(struct command *c)
     struct address address;
     struct databases db;
     int code = begin(c, &address, &db);
-    return finish(&db, code == EXIT_DONE ? change_password(c, &db, &address) : code);
+    return finish(&db, code == EXIT_DONE ? change(c, &db, &address, PASSWORD) : code);
+}
+
+int user_apop_command(struct command *c)
+{
+    struct address address;
+    struct databases db;
+    if (!c->conf->apop)
+        return command_fail(c, "APOP is off: it keeps its secrets readable. Write `apop: yes` into "
+                               "the configuration first");
+    int code = begin(c, &address, &db);
+    return finish(&db, code == EXIT_DONE ? change(c, &db, &address, APOP_SECRET) : code);
 }
 
 static void put_mailbox(struct buf *out, const struct conf *conf, const struct directory_user *user)
@@ -213,14 +233,14 @@ static bool list_user(void *context, const struct directory_user *user)
     return c->out.len < OUT_PIECE || command_flush(c);
 }
 
+// A database that is missing, or of an older release, is brought up to date by this command.
 int user_list_command(struct command *c)
 {
-    struct directory_db *db = NULL;
+    struct databases db = {.directory = NULL};
     struct err err;
     int code = identity_take(c);
-    if (code == EXIT_DONE && (!directory_db_open(&db, c->conf->state_dir, DATABASE_WRITE, &err) ||
-                              !directory_db_each_user(db, list_user, c, &err)))
+    if (code == EXIT_DONE && (!open_databases(c, &db, &err) ||
+                              !directory_db_each_user(db.directory, list_user, c, &err)))
         code = command_error(c, &err);
-    directory_db_close(&db);
-    return code;
+    return finish(&db, code);
 }

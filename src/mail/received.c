@@ -91,6 +91,23 @@ static void put_with(struct buf *out, const struct received *r)
         buf_put_byte(out, 'A');
 }
 
+bool received_needs_utf8(struct str header)
+{
+    struct str line;
+    bool in_field = false;
+    if (str_is_ascii(header))
+        return false;
+    while (str_cut(&header, '\n', &line)) {
+        bool folded = line.len > 0 && (line.ptr[0] == ' ' || line.ptr[0] == '\t');
+        if (in_field && !folded)
+            break;
+        in_field = in_field || str_starts_nocase(line, STR("Received:"));
+        if (in_field && str_find(line, STR("with UTF8")) < line.len)
+            return true;
+    }
+    return false;
+}
+
 static bool is_mark(struct str mark)
 {
     for (size_t i = 0; i < mark.len; i++)

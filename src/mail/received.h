@@ -23,6 +23,10 @@ struct received {
 
 // The whole field, folded to lines below 78 octets where words allow, each ended by CRLF.
 void received_put(struct buf *out, const struct received *r);
+// Of a header as it stands on disk: has it octets above 127, and does its uppermost Received field,
+// the one of who delivered it here, say that it was taken with SMTPUTF8? Then only who knows RFC
+// 6532 may get it as it is.
+bool received_needs_utf8(struct str header);
 // "Return-Path: <...>" CRLF.
 void return_path_put(struct buf *out, const struct address *reverse_path);
 // "Delivered-To: ADDR (TOKEN)" CRLF. The token, 80 bits of HMAC-SHA-256 over the folded address

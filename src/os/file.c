@@ -264,7 +264,14 @@ static bool is_dots(const char *name)
     return name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0'));
 }
 
-int os_list(int dir, bool (*each)(void *context, const char *name), void *context)
+// Some file systems do not tell.
+static bool may_be_file(const struct dirent *entry)
+{
+    return entry->d_type == DT_REG || entry->d_type == DT_UNKNOWN;
+}
+
+static int list(int dir, bool files_only, bool (*each)(void *context, const char *name),
+                void *context)
 {
     // A descriptor of its own: `dir` keeps its position, and closedir does not close it.
     int fd = (int)SEAM(list, NULL, openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -276,13 +283,23 @@ int os_list(int dir, bool (*each)(void *context, const char *name), void *contex
     bool more = true;
     errno = 0;
     while (more && (entry = readdir(stream))) {
-        if (!is_dots(entry->d_name))
+        if (!is_dots(entry->d_name) && (!files_only || may_be_file(entry)))
             more = each(context, entry->d_name);
         errno = 0;
     }
     int r = -errno;
     closedir(stream);
     return r;
+}
+
+int os_list(int dir, bool (*each)(void *context, const char *name), void *context)
+{
+    return list(dir, false, each, context);
+}
+
+int os_list_files(int dir, bool (*each)(void *context, const char *name), void *context)
+{
+    return list(dir, true, each, context);
 }
 
 int os_lock(int fd)

@@ -60,6 +60,9 @@ bool os_syncfs_trusted(int fd);
 // Calls `each` for every name but "." and ".."; stops early when it returns false. `dir` stays
 // open. 0, or -errno.
 MUST_USE int os_list(int dir, bool (*each)(void *context, const char *name), void *context);
+// The same without what the directory itself says is no regular file; nothing is asked of the
+// files.
+MUST_USE int os_list_files(int dir, bool (*each)(void *context, const char *name), void *context);
 
 // An exclusive lock on the open file, for the life of the descriptor: 0, -EWOULDBLOCK when another
 // process holds it, or -errno.

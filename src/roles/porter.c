@@ -25,6 +25,8 @@ enum {
     KEPT_INPUT = 65536,
     HANDED_INPUT = 32768, // what may wait behind PASS: it has to fit into one message
     TICKET_MAX = 64,
+    STAMP_TEXT = 26, // 128 bits in base32
+    STAMP_MAX = 320,
     PEER_MAX = 64,
 };
 
@@ -45,7 +47,10 @@ struct session {
     struct net_address peer;
     char id[SESSION_ID_TEXT + 1];
     struct ipc_channel *asked; // login, while it checks the password
-    struct buf ticket;         // login said yes; goes to the reader when all output has left
+    uint64_t asked_ms;
+    struct timer no;            // when the client hears that its login failed
+    char stamp[STAMP_TEXT + 1]; // of APOP: what cannot be guessed in the greeting's time stamp
+    struct buf ticket;          // login said yes; goes to the reader when all output has left
 };
 
 // ---- a session's end
@@ -74,6 +79,7 @@ static void session_end(struct session *s)
     struct porter *p = s->porter;
     if (s->asked)
         ipc_forget(s->asked, MSG_check, s);
+    loop_cancel_timer(p->role->loop, &s->no);
     pump_close(&s->pump);
     pop3_server_finish(&s->engine);
     buf_finish(&s->ticket);
@@ -85,22 +91,48 @@ static void session_end(struct session *s)
 
 // ---- a session's life
 
+// The time stamp of RFC 1939 section 7: as a message-id is written, and no other octet. A clock in
+// it could be guessed.
+static void put_stamp(struct buf *out, const struct session *s)
+{
+    buf_putf(out, "<%s@%.*s>", s->stamp, STR_ARG(s->porter->role->conf->hostname));
+    must(buf_ok(out));
+}
+
+static void draw_stamp(struct session *s)
+{
+    unsigned char bits[16];
+    struct buf text;
+    buf_init(&text, STAMP_TEXT);
+    os_random(bits, sizeof bits);
+    base32_put(&text, str_from(bits, sizeof bits));
+    must(text.len == STAMP_TEXT);
+    memcpy(s->stamp, text.ptr, STAMP_TEXT);
+    buf_finish(&text);
+}
+
 // Asks login. True when its answer is to be waited for; otherwise the engine has its answer.
 static bool ask_login(struct session *s, const struct pop3_event *event)
 {
     struct ipc_channel *login = role_peer(s->porter->role, IPC_LOGIN);
-    struct buf peer;
+    struct buf peer, stamp;
     struct msg m = {.type = MSG_check};
     buf_init(&peer, PEER_MAX);
+    buf_init(&stamp, STAMP_MAX);
     net_put_ip(&peer, &s->peer);
+    if (event->apop)
+        put_stamp(&stamp, s);
     m.check.user = event->user;
-    m.check.password = event->password;
+    m.check.secret = event->secret;
+    m.check.challenge = buf_str(&stamp);
     m.check.peer = buf_str(&peer);
+    s->asked_ms = loop_now(s->porter->role->loop);
     if (login && ipc_request(login, &m, s))
         s->asked = login;
     else
         pop3_server_answer(&s->engine, POP3_REPLY_trouble);
     buf_finish(&peer);
+    buf_finish(&stamp);
     return s->asked != NULL;
 }
 
@@ -127,6 +159,7 @@ static bool run(struct session *s, struct str bytes, size_t *taken)
             *taken = bytes.len;
             pump_finish_output(&s->pump);
             return true;
+        case POP3_ASK_SIZES:
         case POP3_ASK_LETTER:
         case POP3_ASK_UPDATE:
             must(false); // not before the login
@@ -161,6 +194,25 @@ static void refuse(struct session *s, enum pop3_reply reply)
     go_on(s);
 }
 
+// True while a client waits to hear whether its login succeeded.
+static bool is_waiting(const struct session *s)
+{
+    return s->asked || s->ticket.len > 0 || timer_is_set(&s->no);
+}
+
+static void on_no(struct timer *timer)
+{
+    refuse(CONTAINER_OF(timer, struct session, no), POP3_REPLY_wrong_login);
+}
+
+// At a fixed time after the question, whatever it took to find the answer.
+static void refuse_later(struct session *s, uint64_t delay_ms)
+{
+    struct loop *loop = s->porter->role->loop;
+    uint64_t spent = loop_now(loop) - s->asked_ms;
+    loop_set_timer(loop, &s->no, spent < delay_ms ? delay_ms - spent : 0);
+}
+
 // The +OK of PASS is the reader's to write: it knows the letters.
 static void hand_over(struct session *s)
 {
@@ -179,6 +231,9 @@ static void hand_over(struct session *s)
     m.adopt.ticket = buf_str(&s->ticket);
     m.adopt.peer = buf_str(&peer);
     m.adopt.session = str_of(s->id);
+    m.adopt.passwords = s->engine.terms.passwords;
+    m.adopt.utf8 = s->engine.terms.utf8;
+    m.adopt.language = s->engine.terms.language;
     ipc_send(reader, &m);
     os_close(&client);
     buf_finish(&peer);
@@ -190,7 +245,7 @@ static void on_drained(struct pump *pump)
     struct session *s = CONTAINER_OF(pump, struct session, pump);
     if (s->ticket.len > 0)
         hand_over(s);
-    else if (!s->asked)
+    else if (!is_waiting(s))
         go_on(s);
 }
 
@@ -221,7 +276,7 @@ static void on_checked(struct ipc_channel *channel, struct msg *m, void *owner)
             hand_over(s);
         break;
     case LOGIN_WRONG:
-        refuse(s, POP3_REPLY_wrong_login);
+        refuse_later(s, m->checked.delay_ms);
         break;
     case LOGIN_IN_USE:
         refuse(s, POP3_REPLY_in_use);
@@ -248,12 +303,31 @@ static void on_lost(struct ipc_channel *channel, enum ipc_type request, void *ow
 static void turn_away(const struct session *s, int fd, const char *rule)
 {
     struct pop3_server engine;
-    pop3_server_init(&engine, s->porter->role->conf->hostname);
-    pop3_server_greet(&engine, POP3_REPLY_too_many_sessions);
+    pop3_server_init(&engine, (struct pop3_terms){.language = POP3_ENGLISH});
+    pop3_server_greet(&engine, POP3_REPLY_too_many_sessions, STR(""));
     if (net_send(fd, buf_str(&engine.out)) >= 0)
         tell(s, EVENT_refused, rule);
     pop3_server_finish(&engine);
     os_close(&fd);
+}
+
+// A password that travels in the open is for anybody to read: it is taken on loopback only. APOP
+// shows none.
+static void greet(struct session *s)
+{
+    const struct conf *conf = s->porter->role->conf;
+    struct buf stamp;
+    pop3_server_init(&s->engine, (struct pop3_terms){.passwords = net_is_loopback(&s->peer),
+                                                     .apop = conf->apop});
+    buf_init(&stamp, STAMP_MAX);
+    if (conf->apop) {
+        draw_stamp(s);
+        put_stamp(&stamp, s);
+        pop3_server_greet(&s->engine, POP3_REPLY_greeting_apop, buf_str(&stamp));
+    } else {
+        pop3_server_greet(&s->engine, POP3_REPLY_greeting, conf->hostname);
+    }
+    buf_finish(&stamp);
 }
 
 static void welcome(struct doors *doors, int fd, const struct net_address *peer)
@@ -274,8 +348,8 @@ static void welcome(struct doors *doors, int fd, const struct net_address *peer)
     }
     list_append(&p->sessions, &s->link);
     buf_init(&s->ticket, TICKET_MAX);
-    pop3_server_init(&s->engine, conf->hostname);
-    pop3_server_greet(&s->engine, POP3_REPLY_greeting);
+    s->no.fire = on_no;
+    greet(s);
     if (!pump_start(&s->pump, p->role->loop, fd, &pump_ops, &s->engine.out, KEPT_INPUT,
                     conf->limits.pop3_idle, &err)) {
         log_line(LOG_WARNING, "%s", err.text);
@@ -331,7 +405,7 @@ static void drain(struct role *role, uint64_t milliseconds)
     LIST_EACH(&p->sessions, at, next)
     {
         struct session *s = CONTAINER_OF(at, struct session, link);
-        if (s->asked || s->ticket.len > 0)
+        if (is_waiting(s))
             continue;
         pop3_server_abort(&s->engine, POP3_REPLY_shutting_down);
         go_on(s);

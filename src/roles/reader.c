@@ -2,14 +2,15 @@
 // announce (`admit`), the porter cannot bring in (`adopt`).
 //
 // A letter is read in pieces that fit into the session's output and go on when that was sent; what
-// a session holds is one such buffer, and none while it is idle. Letters marked as deleted are
-// removed at QUIT, a share in each turn of the loop, so that one large maildrop does not make
-// others wait.
+// a session holds is one such buffer, and none while it is idle. What may take long, the removal of
+// letters at QUIT and the counting of those whose names tell no size, is done in shares, one in
+// each turn of the loop, so that one large maildrop does not make others wait.
 #include "roles/role.h"
 
 #include <errno.h>
 
 #include "base/limits.h"
+#include "mail/received.h"
 #include "os/file.h"
 #include "proto/pop3_server.h"
 #include "roles/reader_maildrop.h"
@@ -20,6 +21,7 @@ enum {
     PIECE = LIMIT_pop3_output,
     PIECES_A_TURN = 16,
     REMOVALS_A_TURN = 256,
+    SIZES_A_TURN = 64,
     SESSION_TEXT = 64, // of what the porter says about the client
 };
 
@@ -31,6 +33,8 @@ struct reader {
     bool draining, drained;
     char piece[PIECE]; // what is on its way from a file into an output; used by one call at a time
 };
+
+enum work { NO_WORK, REMOVING, COUNTING };
 
 struct session {
     struct link link;
@@ -45,9 +49,9 @@ struct session {
     uint64_t offset;
     unsigned pieces; // outputs that were filled
 
-    bool updating; // letters are being removed
-    bool failed;   // one could not be
-    size_t next;   // to look at
+    enum work work;   // goes on at the next turn, at `next`, up to `end`
+    size_t next, end; // letters
+    bool failed;      // one could not be removed
 
     uint64_t octets;  // read from letters
     uint64_t removed; // letters
@@ -64,13 +68,13 @@ static void tell_drained(struct reader *r)
     role_drained(r->role);
 }
 
-static void remove_some(struct session *s);
+static void work_on(struct session *s);
 
 static void session_end(struct session *s)
 {
     struct reader *r = s->reader;
-    while (s->updating) // QUIT was said: what it asked for is done, whether its sender waits or not
-        remove_some(s);
+    while (s->work == REMOVING) // QUIT was said: what it asked for is done, whoever waits for it
+        work_on(s);
     log_event(&(struct log_event){.name = EVENT_collected,
                                   .session = s->id,
                                   .peer = s->peer,
@@ -87,7 +91,7 @@ static void session_end(struct session *s)
     tell_drained(r);
 }
 
-// ---- RETR
+// ---- RETR, TOP
 
 static void log_trouble(const struct session *s, const char *text)
 {
@@ -99,7 +103,8 @@ static void send_pieces(struct session *s)
 {
     struct reader *r = s->reader;
     for (;;) {
-        ssize_t n = os_pread(s->file, r->piece, sizeof r->piece, s->offset);
+        bool enough = pop3_server_body_enough(&s->engine);
+        ssize_t n = enough ? 0 : os_pread(s->file, r->piece, sizeof r->piece, s->offset);
         if (n < 0) {
             struct err err;
             err_system(&err, (int)n, "reading a letter");
@@ -111,13 +116,24 @@ static void send_pieces(struct session *s)
             size_t taken = pop3_server_body(&s->engine, str_from(r->piece, (size_t)n));
             s->offset += taken;
             s->octets += taken;
-            if (taken < (size_t)n)
+            if (taken < (size_t)n && !pop3_server_body_enough(&s->engine))
                 return;
             continue;
         }
         os_close(&s->file);
         return;
     }
+}
+
+// RFC 6856 section 2.1: a header in UTF-8 is not for who did not ask for it. What a stranger wrote
+// there without SMTPUTF8 passes as it came, as it always did. Only the first piece is looked at:
+// headers are smaller.
+static bool needs_utf8(const struct session *s)
+{
+    char *piece = s->reader->piece;
+    ssize_t n = s->engine.terms.utf8 ? 0 : os_pread(s->file, piece, PIECE, 0);
+    struct str head = str_from(piece, n > 0 ? (size_t)n : 0);
+    return received_needs_utf8(str_sub(head, 0, str_find(head, STR("\n\n"))));
 }
 
 static void begin_letter(struct session *s, size_t letter)
@@ -129,45 +145,71 @@ static void begin_letter(struct session *s, size_t letter)
         pop3_server_answer(&s->engine, POP3_REPLY_letter_gone);
         return;
     }
+    if (needs_utf8(s)) {
+        os_close(&s->file);
+        pop3_server_answer(&s->engine, POP3_REPLY_needs_utf8);
+        return;
+    }
     s->offset = 0;
     pop3_server_body_begin(&s->engine);
     send_pieces(s);
 }
 
-// ---- QUIT
+// ---- QUIT, and sizes
 
 // A removal is not synced: a letter that comes back after a crash has its old unique-id, by which
 // the client knows it.
-static void remove_some(struct session *s)
+static void remove_one(struct session *s, size_t letter)
 {
-    struct maildrop *drop = s->drop;
-    size_t done = 0;
-    for (; s->next < drop->count && done < REMOVALS_A_TURN; s->next++) {
-        struct err err;
-        if (!drop->letters[s->next].deleted)
-            continue;
-        done++;
-        if (maildir_remove_letter(&drop->dir, &drop->files[s->next], &err)) {
-            s->removed++;
-            continue;
-        }
-        if (!s->failed)
-            log_trouble(s, err.text);
-        s->failed = true;
-    }
-    if (s->next < drop->count)
+    struct err err;
+    if (maildir_remove_letter(&s->drop->dir, &s->drop->files[letter], &err)) {
+        s->removed++;
         return;
-    s->updating = false;
-    pop3_server_answer(&s->engine, s->failed ? POP3_REPLY_not_removed : POP3_REPLY_bye);
+    }
+    if (!s->failed)
+        log_trouble(s, err.text);
+    s->failed = true;
 }
 
-static void begin_update(struct session *s)
+static void count_one(struct session *s, size_t letter)
 {
-    s->updating = true;
-    s->next = 0;
-    remove_some(s);
-    if (s->updating)
+    struct err err;
+    if (!maildrop_learn_size(s->drop, letter, &err) && err.code != ENOENT)
+        log_trouble(s, err.text);
+}
+
+// A share. The engine has its answer when the work is done.
+static void work_on(struct session *s)
+{
+    const struct pop3_letter *letters = s->drop->letters;
+    size_t done = 0;
+    for (; s->work == REMOVING && s->next < s->end && done < REMOVALS_A_TURN; s->next++)
+        if (letters[s->next].deleted) {
+            remove_one(s, s->next);
+            done++;
+        }
+    for (; s->work == COUNTING && s->next < s->end && done < SIZES_A_TURN; s->next++)
+        if (letters[s->next].size == POP3_SIZE_UNKNOWN) {
+            count_one(s, s->next);
+            done++;
+        }
+    if (s->next < s->end) {
         loop_set_timer(s->reader->role->loop, &s->again, 0);
+        return;
+    }
+    if (s->work == COUNTING)
+        pop3_server_sized(&s->engine);
+    else
+        pop3_server_answer(&s->engine, s->failed ? POP3_REPLY_not_removed : POP3_REPLY_bye);
+    s->work = NO_WORK;
+}
+
+static void begin_work(struct session *s, enum work work, size_t from, size_t end)
+{
+    s->work = work;
+    s->next = from;
+    s->end = end;
+    work_on(s);
 }
 
 // ---- a session's life
@@ -191,8 +233,11 @@ static bool run(struct session *s, struct str bytes, size_t *taken)
         case POP3_ASK_LETTER:
             begin_letter(s, event.letter);
             break;
+        case POP3_ASK_SIZES:
+            begin_work(s, COUNTING, event.letter, event.end);
+            break;
         case POP3_ASK_UPDATE:
-            begin_update(s);
+            begin_work(s, REMOVING, 0, s->drop->count);
             break;
         case POP3_CLOSE:
             *taken = bytes.len;
@@ -219,10 +264,8 @@ static void go_on(struct session *s)
     size_t none;
     if (s->file >= 0)
         send_pieces(s);
-    else if (s->updating)
-        remove_some(s);
-    if (s->updating)
-        loop_set_timer(s->reader->role->loop, &s->again, 0);
+    else if (s->work != NO_WORK)
+        work_on(s);
     bool more = run(s, STR(""), &none);
     pump_flush(&s->pump);
     if (more)
@@ -238,7 +281,7 @@ static void on_again(struct timer *timer)
 static void on_drained(struct pump *pump)
 {
     struct session *s = CONTAINER_OF(pump, struct session, pump);
-    if (s->updating)
+    if (s->work != NO_WORK)
         return;
     if (++s->pieces % PIECES_A_TURN == 0)
         loop_set_timer(s->reader->role->loop, &s->again, 0);
@@ -277,6 +320,15 @@ static struct str copy_text(struct arena *session, struct str text)
     return ok ? copy : STR("");
 }
 
+// What the porter says is not believed further than this.
+static struct pop3_terms terms_of(const struct msg *m)
+{
+    uint8_t language = m->adopt.language;
+    return (struct pop3_terms){.passwords = m->adopt.passwords,
+                               .utf8 = m->adopt.utf8,
+                               .language = language < POP3_LANGUAGES ? language : POP3_ENGLISH};
+}
+
 static void on_adopt(struct ipc_channel *channel, struct msg *m, void *owner)
 {
     struct role *role = ipc_context(channel);
@@ -297,7 +349,7 @@ static void on_adopt(struct ipc_channel *channel, struct msg *m, void *owner)
     s->peer = copy_text(&drop->arena, m->adopt.peer);
     s->id = copy_text(&drop->arena, m->adopt.session);
     list_append(&r->sessions, &s->link);
-    pop3_server_init(&s->engine, role->conf->hostname);
+    pop3_server_init(&s->engine, terms_of(m));
     pop3_server_begin(&s->engine, drop->letters, drop->count);
     int client = m->adopt.client;
     m->adopt.client = -1;

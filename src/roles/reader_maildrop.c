@@ -58,24 +58,20 @@ static bool out_of_memory(const struct maildrop *drop, struct err *err)
                    STR_ARG(drop->mailbox));
 }
 
-// Sizes and unique-ids. What a letter lacks at its end is added when it is read: it counts.
+// Sizes, where the names tell them, and unique-ids.
 static bool number_letters(struct maildrop *drop, struct err *err)
 {
-    struct buf uidl;
     bool ok = true;
     drop->letters = arena_alloc_array(&drop->arena, drop->count, sizeof *drop->letters);
     if (!drop->letters)
         return out_of_memory(drop, err);
-    buf_init(&uidl, LIMIT_pop3_reply);
     for (size_t i = 0; ok && i < drop->count; i++) {
         const struct maildir_letter *file = &drop->files[i];
-        struct pop3_letter *letter = &drop->letters[i];
-        letter->size = file->wire_size + (file->no_final_newline ? 2 : 0);
-        buf_clear(&uidl);
-        maildir_put_uidl(&uidl, file);
-        ok = arena_copy(&drop->arena, buf_str(&uidl), &letter->uidl);
+        struct str uidl = STR("");
+        ok = maildir_uidl(file, &drop->arena, &uidl);
+        drop->letters[i] = (struct pop3_letter){
+            .size = file->wire_size, .uidl = uidl.ptr, .uidl_length = (uint8_t)uidl.len};
     }
-    buf_finish(&uidl);
     return ok || out_of_memory(drop, err);
 }
 
@@ -131,6 +127,17 @@ enum login_verdict maildrops_admit(struct maildrops *set, struct str ticket, str
 }
 
 // ---- the client
+
+_Static_assert(MAILDIR_SIZE_UNKNOWN == POP3_SIZE_UNKNOWN, "number_letters hands it on");
+
+bool maildrop_learn_size(struct maildrop *drop, size_t letter, struct err *err)
+{
+    struct maildir_letter *file = &drop->files[letter];
+    bool ok = drop->letters[letter].size != POP3_SIZE_UNKNOWN ||
+              maildir_learn_size(&drop->dir, file, err);
+    drop->letters[letter].size = ok ? file->wire_size : 0;
+    return ok;
+}
 
 struct maildrop *maildrops_adopt(struct maildrops *set, struct str ticket)
 {

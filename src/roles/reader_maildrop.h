@@ -40,6 +40,10 @@ enum login_verdict maildrops_admit(struct maildrops *set, struct str ticket, str
                                    struct str user);
 // The maildrop of that ticket, which is good no more, or NULL.
 struct maildrop *maildrops_adopt(struct maildrops *set, struct str ticket);
+// Sets the size of a letter, where the name did not tell it, by reading the file. It stands for the
+// session; renaming the file would confuse the programs that know it by its name. On an error it is
+// 0: RETR will say what is wrong.
+MUST_USE bool maildrop_learn_size(struct maildrop *drop, size_t letter, struct err *err);
 // Closes those that wait for their client.
 void maildrops_forget_waiting(struct maildrops *set);
 // Unlocks. Sets *drop to NULL; takes NULL.

@@ -13,15 +13,23 @@ static const char *const versions[] = {
     " scram_iterations INTEGER,"
     " scram_stored_key BLOB,"
     " scram_server_key BLOB) STRICT, WITHOUT ROWID;",
+    // RFC 1939 section 7: readable, since the digest is made of the secret itself.
+    "CREATE TABLE apop ("
+    " address TEXT PRIMARY KEY,"
+    " secret TEXT NOT NULL,"
+    " changed INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
 };
 
-enum statement { FIND, SET, REMOVE };
+enum statement { FIND, SET, REMOVE, FIND_APOP, SET_APOP, REMOVE_APOP };
 
 static const char *const statements[] = {
     [FIND] = "SELECT hash FROM login WHERE address = ?1",
     // Keys of an older password may not outlive it.
     [SET] = "INSERT OR REPLACE INTO login (address, hash, changed) VALUES (?1, ?2, ?3)",
     [REMOVE] = "DELETE FROM login WHERE address = ?1",
+    [FIND_APOP] = "SELECT secret FROM apop WHERE address = ?1",
+    [SET_APOP] = "INSERT OR REPLACE INTO apop (address, secret, changed) VALUES (?1, ?2, ?3)",
+    [REMOVE_APOP] = "DELETE FROM apop WHERE address = ?1",
 };
 
 static const struct database_schema schema = {
@@ -72,27 +80,55 @@ static struct query *begin_for(struct login_db *db, enum statement statement,
     return q;
 }
 
-bool login_db_set(struct login_db *db, const struct address *address, struct str hash,
-                  struct err *err)
+static bool set(struct login_db *db, enum statement statement, const struct address *address,
+                struct str text, struct err *err)
 {
-    struct query *q = begin_for(db, SET, address);
-    query_bind(q, hash);
+    struct query *q = begin_for(db, statement, address);
+    query_bind(q, text);
     query_bind_number(q, (int64_t)os_wall_ms());
     return query_run(q, err);
 }
 
-bool login_db_remove(struct login_db *db, const struct address *address, struct err *err)
+static bool find(struct login_db *db, enum statement statement, const struct address *address,
+                 bool *found, struct buf *text, struct err *err)
 {
-    return query_run(begin_for(db, REMOVE, address), err);
+    struct query *q = begin_for(db, statement, address);
+    bool ok = query_step(q, found, err);
+    if (ok && *found)
+        buf_put(text, query_text(q, 0));
+    query_end(q);
+    return ok;
+}
+
+bool login_db_set(struct login_db *db, const struct address *address, struct str hash,
+                  struct err *err)
+{
+    return set(db, SET, address, hash, err);
 }
 
 bool login_db_find(struct login_db *db, const struct address *address, bool *found,
                    struct buf *hash, struct err *err)
 {
-    struct query *q = begin_for(db, FIND, address);
-    bool ok = query_step(q, found, err);
-    if (ok && *found)
-        buf_put(hash, query_text(q, 0));
-    query_end(q);
+    return find(db, FIND, address, found, hash, err);
+}
+
+bool login_db_set_apop(struct login_db *db, const struct address *address, struct str secret,
+                       struct err *err)
+{
+    return set(db, SET_APOP, address, secret, err);
+}
+
+bool login_db_find_apop(struct login_db *db, const struct address *address, bool *found,
+                        struct buf *secret, struct err *err)
+{
+    return find(db, FIND_APOP, address, found, secret, err);
+}
+
+bool login_db_remove(struct login_db *db, const struct address *address, struct err *err)
+{
+    bool ok = database_begin(db->base, err) && query_run(begin_for(db, REMOVE, address), err) &&
+              query_run(begin_for(db, REMOVE_APOP, address), err) && database_commit(db->base, err);
+    if (!ok)
+        database_rollback(db->base);
     return ok;
 }

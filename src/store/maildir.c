@@ -50,27 +50,31 @@ static struct str unique_part(struct str file)
     return str_sub(before_colon, 0, str_index(before_colon, ','));
 }
 
-static bool is_ours(struct str unique)
+static struct str unique_of(const struct maildir_letter *letter)
 {
-    return str_ends(unique, STR(".posthouse"));
+    return str_from(letter->file, letter->unique);
 }
 
-// The fields behind the unique part: ",S=1,W=2,N". False when one of the sizes is missing.
-static bool read_sizes(struct maildir_letter *letter)
+// From the fields behind the unique part, ",S=1,W=2,N". Other programs' sizes are believed where
+// both are there: Dovecot's mean the same as ours. None of those says that a last line end is
+// missing: of such a letter RETR gives two octets more.
+static uint64_t size_in_name(struct str file)
 {
-    struct str rest = str_sub(letter->file, 0, str_index(letter->file, ':'));
+    struct str rest = str_skip(str_sub(file, 0, str_index(file, ':')), unique_part(file).len);
     struct str field;
-    bool has_size = false, has_wire_size = false;
-    rest = str_skip(rest, letter->unique.len);
+    uint64_t size = 0, wire_size = 0;
+    bool has_size = false, has_wire_size = false, no_final_newline = false;
     while (str_cut(&rest, ',', &field)) {
         if (str_starts(field, STR("S=")))
-            has_size = str_to_u64(str_skip(field, 2), &letter->size);
+            has_size = str_to_u64(str_skip(field, 2), &size);
         else if (str_starts(field, STR("W=")))
-            has_wire_size = str_to_u64(str_skip(field, 2), &letter->wire_size);
+            has_wire_size = str_to_u64(str_skip(field, 2), &wire_size);
         else if (str_eq(field, STR("N")))
-            letter->no_final_newline = true;
+            no_final_newline = true;
     }
-    return has_size && has_wire_size && letter->size <= letter->wire_size;
+    if (!has_size || !has_wire_size || size > wire_size || wire_size > INT64_MAX)
+        return MAILDIR_SIZE_UNKNOWN;
+    return wire_size + (no_final_newline ? 2 : 0);
 }
 
 static uint64_t number_in_front(struct str file)
@@ -82,19 +86,24 @@ static uint64_t number_in_front(struct str file)
     return str_to_u64(str_sub(file, 0, digits), &number) ? number : 0;
 }
 
-void maildir_put_uidl(struct buf *out, const struct maildir_letter *letter)
+bool maildir_uidl(const struct maildir_letter *letter, struct arena *arena, struct str *uidl)
 {
-    struct str unique = letter->unique;
+    struct str unique = unique_of(letter);
     bool fits = unique.len > 0 && unique.len <= UIDL_MAX;
     for (size_t i = 0; fits && i < unique.len; i++)
         fits = unique.ptr[i] >= 0x21 && unique.ptr[i] <= 0x7e;
     if (fits) {
-        buf_put(out, unique);
-    } else {
-        unsigned char digest[DIGEST_SHA256_SIZE];
-        digest_sha256(unique, digest);
-        base32_put(out, str_from(digest, sizeof(digest)));
+        *uidl = unique;
+        return true;
     }
+    unsigned char digest[DIGEST_SHA256_SIZE];
+    struct buf text;
+    buf_init(&text, UIDL_MAX);
+    digest_sha256(unique, digest);
+    base32_put(&text, str_from(digest, sizeof(digest)));
+    bool ok = arena_copy(arena, buf_str(&text), uidl);
+    buf_finish(&text);
+    return ok;
 }
 
 // ---- opening
@@ -438,14 +447,14 @@ bool maildir_forget(const struct maildir *md, const char *name, struct err *err)
 // A name as maildir_name_put makes it.
 static bool is_our_name(struct str file)
 {
-    struct maildir_letter letter = {.file = file, .unique = unique_part(file)};
-    struct str rest = letter.unique, seconds, number, id;
+    struct str rest = unique_part(file), seconds, number, id;
     struct mail_id read;
     uint64_t value;
     return str_cut(&rest, '.', &seconds) && str_to_u64(seconds, &value) &&
            str_cut(&rest, '.', &number) && str_eq(rest, STR("posthouse")) &&
            str_cut(&number, '_', &id) && mail_id_read(id, &read) &&
-           value == mail_id_ms(&read) / 1000 && str_to_u64(number, &value) && read_sizes(&letter);
+           value == mail_id_ms(&read) / 1000 && str_to_u64(number, &value) &&
+           size_in_name(file) != MAILDIR_SIZE_UNKNOWN;
 }
 
 struct sweep {
@@ -507,8 +516,8 @@ static int act_on_letter(const struct maildir *md, const struct maildir_letter *
                          int (*act)(int folder, const char *name))
 {
     const int folders[] = {md->cur, md->new};
-    struct search s = {.unique = letter->unique};
-    int rc = act(letter->in_cur ? md->cur : md->new, letter->file.ptr);
+    struct search s = {.unique = unique_of(letter)};
+    int rc = act(letter->in_cur ? md->cur : md->new, letter->file);
     for (size_t i = 0; rc == -ENOENT && i < SEARCHES * ARRAY_LEN(folders); i++) {
         int folder = folders[i % ARRAY_LEN(folders)];
         rc = search(folder, &s);
@@ -523,7 +532,7 @@ bool maildir_open_letter(const struct maildir *md, const struct maildir_letter *
 {
     int rc = act_on_letter(md, letter, open_file);
     *fd = rc < 0 ? -1 : rc;
-    return rc >= 0 || err_system(err, rc, "opening letter %.*s", STR_ARG(letter->unique));
+    return rc >= 0 || err_system(err, rc, "opening letter %.*s", STR_ARG(unique_of(letter)));
 }
 
 bool maildir_remove_letter(const struct maildir *md, const struct maildir_letter *letter,
@@ -531,7 +540,7 @@ bool maildir_remove_letter(const struct maildir *md, const struct maildir_letter
 {
     int rc = act_on_letter(md, letter, os_unlink);
     return rc == 0 || rc == -ENOENT ||
-           err_system(err, rc, "removing letter %.*s", STR_ARG(letter->unique));
+           err_system(err, rc, "removing letter %.*s", STR_ARG(unique_of(letter)));
 }
 
 // ---- listing
@@ -548,14 +557,19 @@ struct listing {
 static bool list_name(void *context, const char *name)
 {
     struct listing *l = context;
-    struct maildir_letter letter = {.in_cur = l->in_cur};
-    if (name[0] == '.')
+    struct str file = str_of(name);
+    if (name[0] == '.' || file.len > NAME_OCTETS)
         return true;
-    if (!arena_copy(l->arena, str_of(name), &letter.file)) {
+    if (!arena_copy(l->arena, file, &file)) {
         l->full = true;
         return false;
     }
-    letter.unique = unique_part(letter.file);
+    struct maildir_letter letter = {.file = file.ptr,
+                                    .number = number_in_front(file),
+                                    .wire_size = size_in_name(file),
+                                    .length = (uint16_t)file.len,
+                                    .unique = (uint16_t)unique_part(file).len,
+                                    .in_cur = l->in_cur};
     if (l->count == l->room) {
         l->room = l->room ? 2 * l->room : FIRST_ROOM;
         l->letters = realloc(l->letters, l->room * sizeof(*l->letters));
@@ -569,13 +583,12 @@ static bool list_name(void *context, const char *name)
 static int compare_letters(const void *a, const void *b)
 {
     const struct maildir_letter *x = a, *y = b;
-    uint64_t i = number_in_front(x->file), j = number_in_front(y->file);
-    if (i != j)
-        return i < j ? -1 : 1;
-    int order = str_cmp(x->unique, y->unique);
+    if (x->number != y->number)
+        return x->number < y->number ? -1 : 1;
+    int order = str_cmp(unique_of(x), unique_of(y));
     if (order == 0)
         order = x->in_cur - y->in_cur;
-    return order ? order : str_cmp(x->file, y->file);
+    return order ? order : str_cmp(str_of(x->file), str_of(y->file));
 }
 
 // A letter that moved from new to cur, or changed its flags, while we listed is there twice.
@@ -583,85 +596,25 @@ static void drop_repeated(struct listing *l)
 {
     size_t kept = 0;
     for (size_t i = 0; i < l->count; i++)
-        if (i + 1 == l->count || !str_eq(l->letters[i].unique, l->letters[i + 1].unique))
+        if (i + 1 == l->count || !str_eq(unique_of(&l->letters[i]), unique_of(&l->letters[i + 1])))
             l->letters[kept++] = l->letters[i];
     l->count = kept;
-}
-
-static int count_by_reading(int fd, struct maildir_letter *letter)
-{
-    char bytes[READ_BUFFER];
-    char last = '\n';
-    ssize_t n;
-    letter->size = letter->wire_size = 0;
-    while ((n = os_read(fd, bytes, sizeof(bytes))) > 0) {
-        struct str piece = str_from(bytes, (size_t)n);
-        letter->size += piece.len;
-        letter->wire_size += piece.len;
-        size_t at = 0;
-        while ((at += str_index(str_skip(piece, at), '\n')) < piece.len) {
-            letter->wire_size += (at ? bytes[at - 1] : last) != '\r';
-            at++;
-        }
-        last = piece.ptr[piece.len - 1];
-    }
-    letter->no_final_newline = last != '\n';
-    return (int)n;
-}
-
-// Other programs' names tell sizes at best: Dovecot's mean the same as ours.
-static int measure_foreign(const struct maildir *md, struct maildir_letter *letter)
-{
-    char last = '\n';
-    ssize_t rc;
-    int fd = act_on_letter(md, letter, open_file);
-    if (fd < 0)
-        return fd;
-    if (read_sizes(letter)) {
-        rc = letter->size ? os_pread(fd, &last, 1, letter->size - 1) : 0;
-        letter->no_final_newline = last != '\n';
-    } else {
-        rc = count_by_reading(fd, letter);
-    }
-    os_close(&fd);
-    return rc < 0 ? (int)rc : 0;
-}
-
-static bool is_no_letter(int code)
-{
-    return code == -ENOENT || code == -ELOOP || code == -EACCES || code == -ENXIO;
-}
-
-static int measure_all(const struct maildir *md, struct listing *l)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < l->count; i++) {
-        struct maildir_letter *letter = &l->letters[i];
-        bool told = is_ours(letter->unique) && read_sizes(letter);
-        int rc = told ? 0 : measure_foreign(md, letter);
-        if (rc == 0)
-            l->letters[kept++] = *letter;
-        else if (!is_no_letter(rc))
-            return rc;
-    }
-    l->count = kept;
-    return 0;
 }
 
 static int list_all(const struct maildir *md, struct listing *l)
 {
     // In this order: a letter moves from new to cur, and would be missed the other way round.
-    int rc = os_list(md->new, list_name, l);
+    int rc = os_list_files(md->new, list_name, l);
     l->in_cur = true;
     if (rc == 0)
-        rc = os_list(md->cur, list_name, l);
+        rc = os_list_files(md->cur, list_name, l);
     if (l->full)
         rc = -ENOMEM;
     if (rc < 0 || l->count == 0)
         return rc;
     qsort(l->letters, l->count, sizeof(*l->letters), compare_letters);
     drop_repeated(l);
-    return measure_all(md, l);
+    return 0;
 }
 
 bool maildir_list(const struct maildir *md, struct arena *arena, struct maildir_letter **letters,
@@ -682,4 +635,40 @@ bool maildir_list(const struct maildir *md, struct arena *arena, struct maildir_
     }
     free(l.letters);
     return rc == 0 || err_system(err, rc, "listing a mailbox");
+}
+
+// ---- sizes that no name tells
+
+static ssize_t count_octets(int fd, uint64_t *wire_size)
+{
+    char bytes[READ_BUFFER];
+    char last = '\n';
+    ssize_t n;
+    *wire_size = 0;
+    while ((n = os_read(fd, bytes, sizeof(bytes))) > 0) {
+        struct str piece = str_from(bytes, (size_t)n);
+        *wire_size += piece.len;
+        size_t at = 0;
+        while ((at += str_index(str_skip(piece, at), '\n')) < piece.len) {
+            *wire_size += (at ? bytes[at - 1] : last) != '\r';
+            at++;
+        }
+        last = bytes[n - 1];
+    }
+    *wire_size += last != '\n' ? 2 : 0;
+    return n;
+}
+
+bool maildir_learn_size(const struct maildir *md, struct maildir_letter *letter, struct err *err)
+{
+    uint64_t wire_size;
+    int fd;
+    if (!maildir_open_letter(md, letter, &fd, err))
+        return false;
+    ssize_t rc = count_octets(fd, &wire_size);
+    os_close(&fd);
+    if (rc < 0)
+        return err_system(err, (int)rc, "reading letter %.*s", STR_ARG(unique_of(letter)));
+    letter->wire_size = wire_size;
+    return true;
 }

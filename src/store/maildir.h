@@ -89,31 +89,40 @@ MUST_USE bool maildir_sweep(const struct maildir *md, uint64_t before_s,
 
 // ---- reading
 
+// Small: a mailbox may hold hundreds of thousands.
 struct maildir_letter {
-    struct str file;    // name as found; a NUL stands behind it
+    const char *file;   // name as found
+    uint64_t number;    // in front of it, in seconds; 0 without
+    uint64_t wire_size; // octets with an LF that follows no CR as CRLF, and with a last line end;
+                        // or MAILDIR_SIZE_UNKNOWN
+    uint16_t length;    // of the name
+    uint16_t unique;    // octets of the name up to the first ',' or ':'
     bool in_cur;        // else in new
-    struct str unique;  // up to the first ',' or ':'
-    uint64_t size;      // on disk; from the name, or counted
-    uint64_t wire_size; // with an LF that follows no CR as CRLF; from the name, or counted
-    bool no_final_newline;
 };
 
-// All letters, oldest first (by the number in front, then by name; no number counts as 0). Letters
-// whose names we did not make are read once to count, or their last octet only where the name has
-// both sizes. Names that begin with '.' are no letters, nor is what is no regular file or cannot be
-// opened for lack of permission. Of two names with the same unique part (a flag changes while we
-// list) one is told. Too many for the arena: an error.
+#define MAILDIR_SIZE_UNKNOWN UINT64_MAX
+
+// All letters, oldest first (by the number in front, then by name; no number counts as 0), by
+// reading the two directories once, and no file: where a name does not tell both sizes, the
+// letter's is unknown. Names that begin with '.' are no letters, nor is what is known to be no
+// regular file. Of two names with the same unique part (a flag changes while we list) one is told.
+// Too many for the arena: an error.
 MUST_USE bool maildir_list(const struct maildir *md, struct arena *arena,
                            struct maildir_letter **letters, size_t *count, struct err *err);
+// Reads the letter to learn its size. On an error it stays unknown; err->code is ENOENT for one
+// that is gone.
+MUST_USE bool maildir_learn_size(const struct maildir *md, struct maildir_letter *letter,
+                                 struct err *err);
 // Opens a letter wherever it is now: as it was found, else in cur with any flags, else in new. One
-// that is gone: err->code is ENOENT.
+// that is gone, or is no file: an error.
 MUST_USE bool maildir_open_letter(const struct maildir *md, const struct maildir_letter *letter,
                                   int *fd, struct err *err);
 // Likewise; one that is gone already is no error.
 MUST_USE bool maildir_remove_letter(const struct maildir *md, const struct maildir_letter *letter,
                                     struct err *err);
-// POP3 unique-id of a letter: its unique part, or its digest when that is longer than 70 or outside
-// 0x21-0x7E.
-void maildir_put_uidl(struct buf *out, const struct maildir_letter *letter);
+// POP3 unique-id of a letter: its unique part, a view into the name; or its digest, in the arena,
+// when that is longer than 70 or outside 0x21-0x7E. False when the arena is full.
+MUST_USE bool maildir_uidl(const struct maildir_letter *letter, struct arena *arena,
+                           struct str *uidl);
 
 #endif

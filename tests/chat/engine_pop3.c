@@ -4,9 +4,17 @@
 //     @letters N     how many of the letters below the maildrop holds; without it all
 //     @gone N        letter N can not be read
 //     @update fails  the letters marked as deleted can not be removed
+//     @sizes unknown until they are asked for
+//     @utf8 N        letter N needs UTF8
+//     @apop yes      it is offered, with the time stamp of RFC 1939's example
+//     @network open  no passwords are taken
 #include "engine.h"
 
 #include "proto/pop3_server.h"
+
+// RFC 1939 section 7.
+#define TIME_STAMP "<1896.697170952@dbc.mtview.ca.us>"
+#define DIGEST "c4c9334bac560ecc979e58001b3e22fb"
 
 enum { OUTPUT_MAX = 1024 * 1024 };
 
@@ -36,6 +44,7 @@ struct peer {
     struct pop3_letter letters[ARRAY_LEN(stored)];
     size_t count;
     size_t gone; // the number of a letter, or 0
+    size_t utf8; // likewise
     bool update_fails;
     struct buf output;
     bool closed;
@@ -48,26 +57,48 @@ static void *open_peer(void)
     buf_init(&p->output, OUTPUT_MAX);
     p->count = ARRAY_LEN(stored);
     for (size_t i = 0; i < ARRAY_LEN(stored); i++)
-        p->letters[i] =
-            (struct pop3_letter){.size = stored[i].size, .uidl = str_of(stored[i].uidl)};
-    pop3_server_init(&p->server, STR("mail.example.test"));
+        p->letters[i] = (struct pop3_letter){.size = stored[i].size,
+                                             .uidl = stored[i].uidl,
+                                             .uidl_length = (uint8_t)str_of(stored[i].uidl).len};
+    pop3_server_init(&p->server, (struct pop3_terms){.passwords = true});
     return p;
+}
+
+static void forget_sizes(struct peer *p)
+{
+    for (size_t i = 0; i < ARRAY_LEN(stored); i++)
+        p->letters[i].size = POP3_SIZE_UNKNOWN;
+}
+
+static bool set_word(struct peer *p, struct str name, struct str value)
+{
+    if (str_eq(name, STR("update")) && str_eq(value, STR("fails")))
+        p->update_fails = true;
+    else if (str_eq(name, STR("sizes")) && str_eq(value, STR("unknown")))
+        forget_sizes(p);
+    else if (str_eq(name, STR("apop")) && str_eq(value, STR("yes")))
+        p->server.terms.apop = true;
+    else if (str_eq(name, STR("network")) && str_eq(value, STR("open")))
+        p->server.terms.passwords = false;
+    else
+        return false;
+    return true;
 }
 
 static bool set_peer(void *engine, struct str name, struct str value)
 {
     struct peer *p = engine;
     uint64_t number;
-    if (str_eq(name, STR("update"))) {
-        p->update_fails = str_eq(value, STR("fails"));
-        return p->update_fails;
-    }
-    if (!str_to_u64(value, &number) || number > ARRAY_LEN(stored))
+    if (!str_to_u64(value, &number))
+        return set_word(p, name, value);
+    if (number > ARRAY_LEN(stored))
         return false;
     if (str_eq(name, STR("letters")))
         p->count = (size_t)number;
     else if (str_eq(name, STR("gone")))
         p->gone = (size_t)number;
+    else if (str_eq(name, STR("utf8")))
+        p->utf8 = (size_t)number;
     else
         return false;
     return true;
@@ -83,16 +114,21 @@ static void take_output(struct peer *p)
 static void start_peer(void *engine)
 {
     struct peer *p = engine;
-    pop3_server_greet(&p->server, POP3_REPLY_greeting);
+    if (p->server.terms.apop)
+        pop3_server_greet(&p->server, POP3_REPLY_greeting_apop, STR(TIME_STAMP));
+    else
+        pop3_server_greet(&p->server, POP3_REPLY_greeting, STR("mail.example.test"));
     take_output(p);
 }
 
 static void log_in(struct peer *p, const struct pop3_event *event)
 {
     enum pop3_reply reply = POP3_REPLY_wrong_login;
+    if (event->apop && str_eq(event->user, STR("mrose")) && str_eq(event->secret, STR(DIGEST)))
+        reply = POP3_REPLY_ok;
     for (size_t i = 0; i < ARRAY_LEN(users); i++)
-        if (str_eq(event->user, str_of(users[i].name)) &&
-            str_eq(event->password, str_of(users[i].password)))
+        if (!event->apop && str_eq(event->user, str_of(users[i].name)) &&
+            str_eq(event->secret, str_of(users[i].password)))
             reply = users[i].refused;
     if (reply == POP3_REPLY_ok)
         pop3_server_begin(&p->server, p->letters, p->count);
@@ -106,9 +142,14 @@ static void give_letter(struct peer *p, size_t letter)
         pop3_server_answer(&p->server, POP3_REPLY_letter_gone);
         return;
     }
+    if (letter + 1 == p->utf8 && !p->server.terms.utf8) {
+        pop3_server_answer(&p->server, POP3_REPLY_needs_utf8);
+        return;
+    }
     struct str disk = str_of(stored[letter].disk);
     pop3_server_body_begin(&p->server);
-    must(pop3_server_body(&p->server, disk) == disk.len);
+    size_t taken = pop3_server_body(&p->server, disk);
+    must(taken == disk.len || pop3_server_body_enough(&p->server));
     pop3_server_body_end(&p->server);
 }
 
@@ -120,6 +161,11 @@ static void handle(struct peer *p, const struct pop3_event *event)
         break;
     case POP3_ASK_LETTER:
         give_letter(p, event->letter);
+        break;
+    case POP3_ASK_SIZES:
+        for (size_t i = event->letter; i < event->end; i++)
+            p->letters[i].size = stored[i].size;
+        pop3_server_sized(&p->server);
         break;
     case POP3_ASK_UPDATE:
         pop3_server_answer(&p->server, p->update_fails ? POP3_REPLY_not_removed : POP3_REPLY_bye);

@@ -12,6 +12,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -65,6 +66,21 @@ def free_port(address):
     with socket.socket() as probe:
         probe.bind((address, 0))
         return probe.getsockname()[1]
+
+
+def memory(pid):
+    """Octets of memory of a process: {VmRSS, VmHWM, RssAnon, RssFile, RssShmem}."""
+    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+        fields = dict(line.split(":", 1) for line in file)
+    return {name: int(fields[name].split()[0]) * 1024
+            for name in ("VmRSS", "VmHWM", "RssAnon", "RssFile", "RssShmem")}
+
+
+def many_sockets():
+    """Takes what the system allows, and tells how many more clients this process can be."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard - 1000
 
 
 def spool_fill(build, spool, *words):
@@ -358,6 +374,17 @@ class Instance:
     def pop3(self, user=None, password=PASSWORD):
         return Pop3((self.address, self.pop3_port), user, password)
 
+    def fetch(self, user):
+        """All letters of a user by POP3, which are removed then, once the queue is empty."""
+        self.settle()
+        with self.pop3(user) as client:
+            count = int(client.command("STAT").split()[1])
+            found = [client.retrieve(number + 1) for number in range(count)]
+            for number in range(count):
+                client.command(f"DELE {number + 1}")
+            client.command("QUIT")
+        return found
+
 
 class Client:
     """A connection, spoken to in octets."""
@@ -441,12 +468,26 @@ class Smtp(Client):
         self.send(stuff(body))
         return self.expect(250).rpartition(" ")[2]
 
+    def chunked_letter(self, sender, recipients, body, parameters="", size=4093):
+        """The same by BDAT (RFC 3030), in chunks of so many octets, pipelined."""
+        chunks = [body[at:at + size] for at in range(0, len(body), size)] or [b""]
+        self.send(f"MAIL FROM:<{sender}>{parameters}\r\n".encode() +
+                  b"".join(f"RCPT TO:<{recipient}>\r\n".encode() for recipient in recipients) +
+                  b"".join(b"BDAT %d\r\n%s" % (len(chunk), chunk) for chunk in chunks[:-1]) +
+                  b"BDAT %d LAST\r\n%s" % (len(chunks[-1]), chunks[-1]))
+        for _ in range(len(recipients) + len(chunks)):
+            self.expect(250)
+        return self.expect(250).rpartition(" ")[2]
+
 
 class Pop3(Client):
+    """A session; with a user it is logged in, and takes every letter (RFC 6856)."""
+
     def __init__(self, where, user=None, password=PASSWORD):
         super().__init__(where)
-        self.ok()
+        self.greeting = self.ok()
         if user:
+            self.command("UTF8")
             self.command(f"USER {user}")
             self.command(f"PASS {password}")
 

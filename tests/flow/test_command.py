@@ -61,12 +61,12 @@ class Words(unittest.TestCase):
     def test_what_is_not_there_yet_is_unknown(self):
         for words in (["alias", "list"], ["queue", "retry", "--all"], ["queue", "hold", "--all"],
                       ["explain", ALICE], ["trace", "-"], ["dns", "example.test"],
-                      ["relaytest", "127.0.0.1"], ["user", "apop", ALICE], ["user", "lock", ALICE]):
+                      ["relaytest", "127.0.0.1"], ["user", "lock", ALICE]):
             with self.subTest(words):
                 self.instance.run(*words, code=64)
                 self.assertNotIn(" ".join(words[:2]), self.instance.run("help", conf=False))
         for option in ("--submission", "--submissions", "--lmtp", "--pop3s", "--dns", "--route",
-                       "--trusted", "--apop"):
+                       "--trusted"):
             with self.subTest(option):
                 directory = os.path.join(self.instance.top, "later")
                 self.instance.run("init", directory, "--hostname", "mail.example.test", "--domain",

@@ -14,7 +14,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
 import fault
-from instance import BUILD, PLAIN, Instance, Smtp, Trouble, stuff, wait_for
+from instance import BUILD, PLAIN, Instance, Smtp, Trouble, memory, stuff, wait_for
 
 ALICE, BOB = "alice@example.test", "bob@example.test"
 KIB, MIB = 1024, 1024 * 1024
@@ -53,14 +53,6 @@ def body_of(stored):
 
 def spool_bodies(instance):
     return sorted(os.listdir(os.path.join(instance.directory, "spool/body")))
-
-
-def memory(pid):
-    """{VmHWM, RssAnon, RssFile, RssShmem} in octets."""
-    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
-        fields = dict(line.split(":", 1) for line in file)
-    return {name: int(fields[name].split()[0]) * KIB
-            for name in ("VmHWM", "RssAnon", "RssFile", "RssShmem")}
 
 
 class Case(unittest.TestCase):

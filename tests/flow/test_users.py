@@ -1,10 +1,12 @@
 """posthouse user and domain: what they answer, print and leave behind."""
 
+import contextlib
 import json
 import os
 import pty
 import select
 import shutil
+import sqlite3
 import stat
 import subprocess
 import tempfile
@@ -94,7 +96,7 @@ class Users(unittest.TestCase):
         for line in (b"x", b"x\n", "密码\r\nmore\n".encode(), b"y" * 255, b"y" * 255 + b"\r\n"):
             self.run_it("user", "password" if "alice" in self.run_it("user", "list") else "add",
                         "alice@example.test", "--password-stdin", stdin=line)
-        for line in (b"y" * 256, b"y" * 5000 + b"\n", b"a\0b\n"):
+        for line in (b"y" * 256, b"y" * 5000 + b"\n", b"a\0b\n", "密码\n".encode("gbk")):
             self.run_it("user", "password", "alice@example.test", "--password-stdin", code=1,
                         stdin=line)
 
@@ -127,6 +129,17 @@ class Users(unittest.TestCase):
         self.assertIn("directory.db", said)
         self.assertIn("not a database", said)
         self.assertEqual(open(path, "rb").read(), before)
+
+    def test_user_list_brings_an_older_database_up_to_date(self):
+        self.add("alice@example.test")
+        path = os.path.join(self.dir, "state", "login.db")
+        with contextlib.closing(sqlite3.connect(path)) as db:  # as release 0.1.0 left it
+            db.executescript("DROP TABLE apop; PRAGMA user_version = 1")
+        self.assertIn("of an older release", self.run_it("serve", code=1))
+        self.assertEqual(self.run_it("user", "list"), "alice@example.test\n")
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            self.assertEqual(db.execute("SELECT count(*) FROM apop").fetchall(), [(0,)])
+            self.assertEqual(db.execute("SELECT count(*) FROM login").fetchall(), [(1,)])
 
     # ---- on a terminal
 

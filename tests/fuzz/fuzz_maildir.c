@@ -40,10 +40,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct str text = str_from(data + 1, size - 1), pieces[PIECES_MAX];
     struct maildir_name name = {.recipient = 0};
     struct maildir_pieces letter_text;
-    struct buf disk, uidl;
+    struct arena session;
+    struct buf disk;
+    struct str uidl;
     struct err err;
     buf_init(&disk, size);
-    buf_init(&uidl, UIDL_MAX);
+    arena_init(&session, 4096);
 
     size_t count = cut(text, (size_t)data[0] % 31 + 1, pieces);
     maildir_pieces_init(&letter_text, pieces, count);
@@ -53,13 +55,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     must(name.wire_size == count_plainly(buf_str(&disk)));
     must(name.no_final_newline == (disk.len && !str_ends(buf_str(&disk), STR("\n"))));
 
-    const struct maildir_letter letter = {.unique = text};
-    maildir_put_uidl(&uidl, &letter);
-    must(buf_ok(&uidl) && uidl.len >= 1);
+    uint16_t length = (uint16_t)(text.len < 255 ? text.len : 255);
+    const struct maildir_letter found = {.file = text.ptr, .length = length, .unique = length};
+    must(maildir_uidl(&found, &session, &uidl));
+    must(uidl.len >= 1 && uidl.len <= UIDL_MAX);
     for (size_t i = 0; i < uidl.len; i++)
         must(uidl.ptr[i] >= 0x21 && uidl.ptr[i] <= 0x7e);
 
     buf_finish(&disk);
-    buf_finish(&uidl);
+    arena_finish(&session);
     return 0;
 }

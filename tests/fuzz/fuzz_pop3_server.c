@@ -38,7 +38,7 @@ static void give_body(struct run *r, size_t letter)
 {
     struct str disk = body_of(letter);
     pop3_server_body_begin(&r->engine);
-    while (disk.len > 0) {
+    while (disk.len > 0 && !pop3_server_body_enough(&r->engine)) {
         size_t n = pop3_server_body(&r->engine, str_sub(disk, 0, r->piece));
         disk = str_skip(disk, n);
         if (n == 0)
@@ -49,10 +49,13 @@ static void give_body(struct run *r, size_t letter)
 
 static void on_login(struct run *r, const struct pop3_event *event)
 {
-    must(event->user.len > 0 && event->password.len > 0);
-    must(str_index(event->password, '\0') == event->password.len);
-    buf_putf(&r->asked, "login %.*s %.*s\n", STR_ARG(event->user), STR_ARG(event->password));
-    if (str_eq(event->password, STR("no")))
+    must(event->secret.len > 0 && (event->apop || event->user.len > 0));
+    must(str_is_utf8(event->user) && str_is_utf8(event->secret));
+    must(str_index(event->secret, '\0') == event->secret.len);
+    must(!event->apop || event->secret.len == 32);
+    buf_putf(&r->asked, "%s %.*s %.*s\n", event->apop ? "apop" : "login", STR_ARG(event->user),
+             STR_ARG(event->secret));
+    if (str_eq(event->secret, STR("no")))
         pop3_server_answer(&r->engine, POP3_REPLY_wrong_login);
     else
         pop3_server_begin(&r->engine, r->letters, r->count);
@@ -73,9 +76,17 @@ static void answer(struct run *r, const struct pop3_event *event)
     case POP3_ASK_LOGIN:
         on_login(r, event);
         break;
+    case POP3_ASK_SIZES:
+        must(event->letter < event->end && event->end <= r->count);
+        must(r->letters[event->letter].size == POP3_SIZE_UNKNOWN);
+        buf_putf(&r->asked, "sizes %zu %zu\n", event->letter, event->end);
+        for (size_t i = event->letter; i < event->end; i++)
+            r->letters[i].size = i;
+        pop3_server_sized(&r->engine);
+        break;
     case POP3_ASK_LETTER:
         must(event->letter < r->count && !r->letters[event->letter].deleted);
-        buf_putf(&r->asked, "letter %zu\n", event->letter);
+        buf_putf(&r->asked, "%s %zu\n", r->engine.header_only ? "top" : "letter", event->letter);
         if (event->letter % 4 == 3)
             pop3_server_answer(&r->engine, POP3_REPLY_letter_gone);
         else
@@ -113,10 +124,11 @@ static void run_start(struct run *r, size_t count, size_t piece)
     buf_init(&r->asked, SAID);
     for (size_t i = 0; i < count; i++)
         r->letters[i] = (struct pop3_letter){
-            .size = i,
-            .uidl = STR("1234567890123456789012345678901234567890123456789012345678901234567890")};
-    pop3_server_init(&r->engine, STR("mail.example.test"));
-    pop3_server_greet(&r->engine, POP3_REPLY_greeting);
+            .size = i % 3 ? i : POP3_SIZE_UNKNOWN,
+            .uidl = "1234567890123456789012345678901234567890123456789012345678901234567890",
+            .uidl_length = 70};
+    pop3_server_init(&r->engine, (struct pop3_terms){.passwords = true, .apop = true});
+    pop3_server_greet(&r->engine, POP3_REPLY_greeting_apop, STR("<1@mail.example.test>"));
 }
 
 static void run_finish(struct run *r)
@@ -162,7 +174,7 @@ static void check_replies(struct run *r)
         struct str line = take_line(&wire);
         must(line.len + 2 <= LIMIT_pop3_reply);
         must(str_starts(line, STR("+OK")) || str_starts(line, STR("-ERR ")));
-        if (str_ends(line, STR(" octets")) && str_starts(line, STR("+OK"))) {
+        if (str_ends(line, STR(" octets")) || str_ends(line, STR(" 字节"))) {
             struct str question;
             uint64_t letter = 3;
             while (letter % 4 == 3) { // those were refused
@@ -173,7 +185,7 @@ static void check_replies(struct run *r)
             }
             check_letter(&wire, body_of((size_t)letter));
         } else if (wire.len > 0 && wire.ptr[0] != '+' && wire.ptr[0] != '-') {
-            while (!str_eq(take_line(&wire), STR("."))) // LIST or UIDL
+            while (!str_eq(take_line(&wire), STR("."))) // LIST, UIDL, TOP, CAPA, LANG
                 ;
         }
     }

@@ -2,14 +2,30 @@
 
 #include "../check.h"
 
-static void check_hex(const unsigned char digest[DIGEST_SHA256_SIZE], const char *want)
+static void check_hex_of(const unsigned char *digest, size_t size, const char *want)
 {
     struct buf hex;
     buf_init(&hex, 100);
-    for (size_t i = 0; i < DIGEST_SHA256_SIZE; i++)
+    for (size_t i = 0; i < size; i++)
         buf_putf(&hex, "%02x", digest[i]);
     check_put(&hex, want);
     buf_finish(&hex);
+}
+
+static void check_hex(const unsigned char digest[DIGEST_SHA256_SIZE], const char *want)
+{
+    check_hex_of(digest, DIGEST_SHA256_SIZE, want);
+}
+
+// RFC 1939 section 7, the example.
+static void md5(void **state)
+{
+    (void)state;
+    unsigned char out[DIGEST_MD5_SIZE];
+    digest_md5(STR("<1896.697170952@dbc.mtview.ca.us>tanstaaf"), out);
+    check_hex_of(out, sizeof out, "c4c9334bac560ecc979e58001b3e22fb");
+    digest_md5((struct str){NULL, 0}, out);
+    check_hex_of(out, sizeof out, "d41d8cd98f00b204e9800998ecf8427e");
 }
 
 // FIPS 180-4.
@@ -55,6 +71,7 @@ static void equality(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(md5),
         cmocka_unit_test(sha256),
         cmocka_unit_test(hmac_sha256),
         cmocka_unit_test(equality),

@@ -271,9 +271,35 @@ static void delivered_to_is_keyed_and_folded(void **state)
     arena_finish(&arena);
 }
 
+// RFC 6531 section 4.3: what the field says that was written here, and nothing that stands below
+// it.
+static void needs_utf8(void **state)
+{
+    static const struct {
+        const char *header;
+        bool needs;
+    } cases[] = {
+        {"Return-Path: <a@例子.test>\nReceived: from x\n\tby y with UTF8SMTP id z;\n\tdate\nA: b\n",
+         true},
+        {"Received: from 例子 by y with UTF8SMTPSA id z\n", true},
+        {"Received: from x by y\n with UTF8LMTP\nA: 你", true},
+        {"Received: from x by y with UTF8SMTP id z\nA: b\n", false}, // plain all the same
+        {"Received: from x by y with ESMTP\nA: 你\n", false},
+        {"Received: from x by y with ESMTP\nReceived: with UTF8SMTP\nA: 你\n", false},
+        {"A: 你 with UTF8SMTP\nReceived: from x by y with ESMTP\n", false},
+        {"A: 你\n", false},
+        {"", false},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        if (received_needs_utf8(str_of(cases[i].header)) != cases[i].needs)
+            fail_msg("%s", cases[i].header);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(needs_utf8),
         cmocka_unit_test(the_usual_field),
         cmocka_unit_test(for_one_recipient_only),
         cmocka_unit_test(with_keywords),

@@ -180,6 +180,14 @@ static void lists(void **state)
         assert_int_equal(os_list(p->dir, count_name, &some), 0);
         assert_int_equal(some.count, 2);
     }
+    struct seen all = {0, 0}, files = {0, 0};
+    assert_int_equal(os_mkdir(p->dir, "directory", 0700), 0);
+    assert_int_equal(symlinkat("a", p->dir, "link"), 0);
+    assert_int_equal(os_list(p->dir, count_name, &all), 0);
+    assert_int_equal(os_list_files(p->dir, count_name, &files), 0);
+    assert_int_equal(all.count, 7);
+    assert_int_equal(files.count, 5);
+    assert_int_equal(os_rmdir(p->dir, "directory"), 0);
     int fd = os_open(p->dir, "a", O_RDONLY, 0);
     assert_int_equal(os_list(fd, count_name, NULL), -ENOTDIR);
     os_close(&fd);

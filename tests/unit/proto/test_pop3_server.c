@@ -10,9 +10,14 @@
 #include "base/limits.h"
 
 #define GREETING "+OK mail.example.test POP3 Posthouse\r\n"
-#define WELCOME GREETING "+OK Send PASS\r\n+OK 3 letters (61 octets)\r\n"
+#define WELCOME GREETING "+OK Send PASS\r\n+OK 3 letters\r\n"
 #define LOGIN "USER alice\r\nPASS secret\r\n"
 #define LAST "QUIT\r\n"
+#define CAPABILITIES                                                                               \
+    "+OK Capabilities follow\r\nUSER\r\nTOP\r\nUIDL\r\nPIPELINING\r\nRESP-CODES\r\n"               \
+    "AUTH-RESP-CODE\r\nEXPIRE NEVER\r\nLOGIN-DELAY 0\r\nUTF8 USER\r\nLANG\r\n"                     \
+    "IMPLEMENTATION Posthouse\r\n.\r\n"
+#define DIGEST "c4c9334bac560ecc979e58001b3e22fb"
 #define BYE "+OK Bye\r\n"
 #define X40 "0123456789012345678901234567890123456789"
 
@@ -59,7 +64,7 @@ static void send_out(struct talk *t)
 static void give_body(struct talk *t, struct str disk)
 {
     pop3_server_body_begin(&t->engine);
-    while (disk.len > 0) {
+    while (disk.len > 0 && !pop3_server_body_enough(&t->engine)) {
         size_t n = pop3_server_body(&t->engine, str_sub(disk, 0, t->body_piece));
         disk = str_skip(disk, n);
         if (n == 0)
@@ -70,12 +75,13 @@ static void give_body(struct talk *t, struct str disk)
 
 static void on_login(struct talk *t, const struct pop3_event *event)
 {
-    buf_putf(&t->asked, "login(%.*s|%.*s) ", STR_ARG(event->user), STR_ARG(event->password));
-    if (str_eq(event->password, STR("busy")))
+    buf_putf(&t->asked, "%s(%.*s|%.*s) ", event->apop ? "apop" : "login", STR_ARG(event->user),
+             STR_ARG(event->secret));
+    if (str_eq(event->secret, STR("busy")))
         pop3_server_answer(&t->engine, POP3_REPLY_in_use);
-    else if (str_eq(event->password, STR("sick")))
+    else if (str_eq(event->secret, STR("sick")))
         pop3_server_answer(&t->engine, POP3_REPLY_trouble);
-    else if (str_eq(event->password, STR("secret")))
+    else if (str_eq(event->secret, event->apop ? STR(DIGEST) : STR("secret")))
         pop3_server_begin(&t->engine, t->letters, ARRAY_LEN(t->letters));
     else
         pop3_server_answer(&t->engine, POP3_REPLY_wrong_login);
@@ -88,6 +94,14 @@ static void on_letter(struct talk *t, const struct pop3_event *event)
         pop3_server_answer(&t->engine, t->refuse_letter);
     else
         give_body(t, str_of(letters_on_disk[event->letter].disk));
+}
+
+static void on_sizes(struct talk *t, const struct pop3_event *event)
+{
+    buf_putf(&t->asked, "sizes(%zu-%zu) ", event->letter, event->end);
+    for (size_t i = event->letter; i < event->end; i++)
+        t->letters[i].size = letters_on_disk[i].size;
+    pop3_server_sized(&t->engine);
 }
 
 static void on_update(struct talk *t)
@@ -121,6 +135,8 @@ static void feed(struct talk *t, struct str input)
             send_out(t);
         else if (event.type == POP3_ASK_LOGIN)
             on_login(t, &event);
+        else if (event.type == POP3_ASK_SIZES)
+            on_sizes(t, &event);
         else if (event.type == POP3_ASK_LETTER)
             on_letter(t, &event);
         else if (event.type == POP3_ASK_UPDATE)
@@ -136,9 +152,11 @@ static void talk_init(struct talk *t)
     buf_init(&t->said, ALL);
     buf_init(&t->asked, ALL);
     for (size_t i = 0; i < ARRAY_LEN(t->letters); i++)
-        t->letters[i] = (struct pop3_letter){.size = letters_on_disk[i].size,
-                                             .uidl = str_of(letters_on_disk[i].uidl)};
-    pop3_server_init(&t->engine, STR("mail.example.test"));
+        t->letters[i] =
+            (struct pop3_letter){.size = letters_on_disk[i].size,
+                                 .uidl = letters_on_disk[i].uidl,
+                                 .uidl_length = (uint8_t)str_of(letters_on_disk[i].uidl).len};
+    pop3_server_init(&t->engine, (struct pop3_terms){.passwords = true});
 }
 
 static void talk_finish(struct talk *t)
@@ -148,11 +166,10 @@ static void talk_finish(struct talk *t)
     buf_finish(&t->asked);
 }
 
-static void talk_run(struct talk *t, struct str input, enum cut cut)
+static void talk_feed(struct talk *t, struct str input, enum cut cut)
 {
     t->slow = cut == SLOW;
     t->body_piece = cut == BYTES ? 1 : ALL;
-    pop3_server_greet(&t->engine, POP3_REPLY_greeting);
     while (!t->closed && input.len > 0) {
         size_t n = input.len;
         if (cut == BYTES)
@@ -164,6 +181,12 @@ static void talk_run(struct talk *t, struct str input, enum cut cut)
         input = str_skip(input, piece.len);
     }
     send_out(t);
+}
+
+static void talk_run(struct talk *t, struct str input, enum cut cut)
+{
+    pop3_server_greet(&t->engine, POP3_REPLY_greeting, STR("mail.example.test"));
+    talk_feed(t, input, cut);
 }
 
 static void assert_str(struct str got, struct str want)
@@ -228,10 +251,10 @@ static const struct dialogue authorization[] = {
       T(GREETING "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password\r\n-ERR Send USER first\r\n"),
       "login(a|b) ", false },
     { "a second USER replaces the first", T("USER bob\r\nUSER alice\r\nPASS secret\r\n"),
-      T(GREETING "+OK Send PASS\r\n+OK Send PASS\r\n+OK 3 letters (61 octets)\r\n"),
+      T(GREETING "+OK Send PASS\r\n+OK Send PASS\r\n+OK 3 letters\r\n"),
       "login(alice|secret) ", false },
     { "a mistake between USER and PASS", T("USER alice\r\nPAS secret\r\nPASS secret\r\n"),
-      T(GREETING "+OK Send PASS\r\n-ERR Unknown command\r\n+OK 3 letters (61 octets)\r\n"), NULL, false },
+      T(GREETING "+OK Send PASS\r\n-ERR Unknown command\r\n+OK 3 letters\r\n"), NULL, false },
     { "arguments are missing", T("USER\r\nUSER  \r\nUSER a\r\nPASS\r\nPASS \r\n"),
       T(GREETING "-ERR This command needs an argument\r\n-ERR This command needs an argument\r\n"
           "+OK Send PASS\r\n-ERR This command needs an argument\r\n-ERR This command needs an argument\r\n"),
@@ -246,7 +269,7 @@ static const struct dialogue authorization[] = {
       T(GREETING "+OK Send PASS\r\n-ERR [IN-USE] Another session has this maildrop open\r\n"), NULL, false },
     { "local trouble is no wrong password, RFC 3206 4", T("USER a\r\nPASS sick\r\n" LOGIN),
       T(GREETING "+OK Send PASS\r\n-ERR [SYS/TEMP] Local trouble; try again later\r\n"
-          "+OK Send PASS\r\n+OK 3 letters (61 octets)\r\n"), NULL, false },
+          "+OK Send PASS\r\n+OK 3 letters\r\n"), NULL, false },
     { "five wrong logins end the session",
       T("USER a\r\nPASS 1\r\nUSER a\r\nPASS 2\r\nUSER a\r\nPASS sick\r\nUSER a\r\nPASS 3\r\n"
           "USER a\r\nPASS 4\r\nUSER a\r\nPASS 5\r\n" LOGIN),
@@ -258,7 +281,29 @@ static const struct dialogue authorization[] = {
           "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password\r\n"
           "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password too often; closing\r\n"),
       "login(a|1) login(a|2) login(a|sick) login(a|3) login(a|4) login(a|5) ", true },
-    { "commands that do not exist here", T("CAPA\r\nAPOP a b\r\nAUTH\r\nSTLS\r\n\r\n \r\n QUIT\r\nQUITX\r\nQUI\r\n"),
+    { "CAPA is the same before and after the login, RFC 2449 5", T("CAPA\r\n" LOGIN "capa\r\nCAPA x\r\n"),
+      T(GREETING CAPABILITIES "+OK Send PASS\r\n+OK 3 letters\r\n" CAPABILITIES
+          "-ERR This command takes no argument\r\n"), NULL, false },
+    { "UTF8 before the login only, RFC 6856 2.1", T("UTF8 x\r\nutf8\r\nUTF8\r\n" LOGIN "UTF8\r\n"),
+      T(GREETING "-ERR This command takes no argument\r\n+OK UTF-8 from now on\r\n+OK UTF-8 from now on\r\n"
+          "+OK Send PASS\r\n+OK 3 letters\r\n-ERR You are logged in already\r\n"), NULL, false },
+    { "what is not UTF-8 is refused, RFC 6856 2.2", T("USER caf\xe9\r\n" "USER alice\r\nPASS \xc0\xaf\r\nPASS secret\r\n"),
+      T(GREETING "-ERR Neither ASCII nor UTF-8\r\n+OK Send PASS\r\n-ERR Neither ASCII nor UTF-8\r\n"
+          "+OK 3 letters\r\n"), "login(alice|secret) ", false },
+    { "LANG lists, RFC 6856 3.2", T("LANG\r\n"),
+      T(GREETING "+OK Languages follow\r\nen English\r\nzh 中文\r\n.\r\n"), NULL, false },
+    { "LANG changes all replies, before the login and after",
+      T("LANG ZH\r\nFOO\r\nLANG\r\n" LOGIN "LIST 9\r\nLIST\r\nLANG en\r\nLIST 9\r\n"),
+      T(GREETING "+OK zh 此后以中文答复\r\n-ERR 未知命令\r\n+OK 以下是可选的语言\r\nen English\r\nzh 中文\r\n.\r\n"
+          "+OK 请用 PASS 发送密码\r\n+OK 共 3 封信\r\n-ERR 没有这封信\r\n+OK 共 3 封信\r\n1 23\r\n2 15\r\n3 23\r\n.\r\n"
+          "+OK en Replies are in English now\r\n-ERR No such letter\r\n"), NULL, false },
+    { "LANG takes a range, and keeps the language where it knows none",
+      T("LANG zh-Hans-CN\r\nLANG mul\r\nLANG zhx\r\nLANG -\r\nLANG *\r\nLANG en-GB\r\n"),
+      T(GREETING "+OK zh 此后以中文答复\r\n-ERR 不支持此语言\r\n-ERR 不支持此语言\r\n-ERR 不支持此语言\r\n"
+          "+OK en Replies are in English now\r\n+OK en Replies are in English now\r\n"), NULL, false },
+    { "APOP that is switched off", T("APOP alice " DIGEST "\r\n"),
+      T(GREETING "-ERR [AUTH] APOP is switched off here\r\n"), "", false },
+    { "commands that do not exist here", T("XTND\r\nAUTH PLAIN\r\nAUTH\r\nSTLS\r\n\r\n \r\n QUIT\r\nQUITX\r\nQUI\r\n"),
       T(GREETING "-ERR Unknown command\r\n-ERR Unknown command\r\n-ERR Unknown command\r\n"
           "-ERR Unknown command\r\n-ERR Unknown command\r\n-ERR Unknown command\r\n"
           "-ERR Unknown command\r\n-ERR Unknown command\r\n-ERR Unknown command\r\n"), "", false },
@@ -267,9 +312,9 @@ static const struct dialogue authorization[] = {
 static const struct dialogue transaction[] = {
     { "STAT, RFC 1939 5", T(LOGIN "STAT\r\n"), T(WELCOME "+OK 3 61\r\n"), NULL, false },
     { "LIST", T(LOGIN "LIST\r\nLIST 2\r\n"),
-      T(WELCOME "+OK 3 letters (61 octets)\r\n1 23\r\n2 15\r\n3 23\r\n.\r\n+OK 2 15\r\n"), NULL, false },
+      T(WELCOME "+OK 3 letters\r\n1 23\r\n2 15\r\n3 23\r\n.\r\n+OK 2 15\r\n"), NULL, false },
     { "UIDL", T(LOGIN "UIDL\r\nUIDL 3\r\n"),
-      T(WELCOME "+OK 3 letters (61 octets)\r\n1 1700000001.one.posthouse\r\n"
+      T(WELCOME "+OK 3 letters\r\n1 1700000001.one.posthouse\r\n"
           "2 1700000002.two.posthouse\r\n3 whqtswO00WBw418f9t5JxYwZ\r\n.\r\n"
           "+OK 3 whqtswO00WBw418f9t5JxYwZ\r\n"), NULL, false },
     { "RETR: CRLF", T(LOGIN "RETR 1\r\nNOOP\r\n"),
@@ -280,15 +325,39 @@ static const struct dialogue transaction[] = {
       T(WELCOME "+OK 23 octets\r\n测试：中文\r\n..信\r\n.\r\n"), NULL, false },
     { "a deleted letter is absent and refused, and goes at QUIT",
       T(LOGIN "DELE 2\r\nSTAT\r\nLIST\r\nUIDL\r\nLIST 2\r\nUIDL 2\r\nRETR 2\r\nDELE 2\r\n" LAST),
-      T(WELCOME "+OK\r\n+OK 2 46\r\n+OK 2 letters (46 octets)\r\n1 23\r\n3 23\r\n.\r\n"
-          "+OK 2 letters (46 octets)\r\n1 1700000001.one.posthouse\r\n3 whqtswO00WBw418f9t5JxYwZ\r\n.\r\n"
+      T(WELCOME "+OK\r\n+OK 2 46\r\n+OK 2 letters\r\n1 23\r\n3 23\r\n.\r\n"
+          "+OK 2 letters\r\n1 1700000001.one.posthouse\r\n3 whqtswO00WBw418f9t5JxYwZ\r\n.\r\n"
           "-ERR That letter is marked as deleted\r\n-ERR That letter is marked as deleted\r\n"
           "-ERR That letter is marked as deleted\r\n-ERR That letter is marked as deleted\r\n" BYE),
       "login(alice|secret) update(1) ", true },
     { "RSET unmarks", T(LOGIN "DELE 1\r\nDELE 3\r\nRSET\r\nLIST 1\r\n" LAST),
-      T(WELCOME "+OK\r\n+OK\r\n+OK 3 letters (61 octets)\r\n+OK 1 23\r\n" BYE),
+      T(WELCOME "+OK\r\n+OK\r\n+OK 3 letters\r\n+OK 1 23\r\n" BYE),
       "login(alice|secret) update() ", true },
     { "no QUIT, no update", T(LOGIN "DELE 1\r\n"), T(WELCOME "+OK\r\n"), "login(alice|secret) ", false },
+    { "TOP: the header, and so many lines, RFC 1939 7",
+      T(LOGIN "TOP 1 0\r\nTOP 1 1\r\nTOP 1 2\r\nTOP 1 18446744073709551615\r\nNOOP\r\n"),
+      T(WELCOME "+OK The beginning follows\r\nSubject: one\r\n\r\n.\r\n"
+          "+OK The beginning follows\r\nSubject: one\r\n\r\nfirst\r\n.\r\n"
+          "+OK The beginning follows\r\nSubject: one\r\n\r\nfirst\r\n.\r\n"
+          "+OK The beginning follows\r\nSubject: one\r\n\r\nfirst\r\n.\r\n+OK\r\n"),
+      "login(alice|secret) letter(0) letter(0) letter(0) letter(0) ", false },
+    { "TOP: dots, a body without its last line end, no body at all", T(LOGIN "TOP 2 0\r\nTOP 2 1\r\nTOP 3 0\r\n"),
+      T(WELCOME "+OK The beginning follows\r\n..\r\n...two\r\n\r\n.\r\n"
+          "+OK The beginning follows\r\n..\r\n...two\r\n\r\n..\r\n.\r\n"
+          "+OK The beginning follows\r\n测试：中文\r\n..信\r\n.\r\n"), NULL, false },
+    { "TOP: arguments", T(LOGIN "TOP\r\nTOP 1\r\nTOP 1 -1\r\nTOP 1 x\r\nTOP 1 1 1\r\nTOP 9 1\r\nTOP x 1\r\n"
+          "TOP 1 18446744073709551616\r\nDELE 1\r\nTOP  1  0 \r\n"),
+      T(WELCOME "-ERR This command needs an argument\r\n"
+          "-ERR Write TOP, the number of a letter, and a number of lines\r\n"
+          "-ERR Write TOP, the number of a letter, and a number of lines\r\n"
+          "-ERR Write TOP, the number of a letter, and a number of lines\r\n"
+          "-ERR Write TOP, the number of a letter, and a number of lines\r\n"
+          "-ERR No such letter\r\n-ERR That is not the number of a letter\r\n"
+          "-ERR Write TOP, the number of a letter, and a number of lines\r\n"
+          "+OK\r\n-ERR That letter is marked as deleted\r\n"), "login(alice|secret) ", false },
+    { "one letter is no letters", T(LOGIN "DELE 1\r\nDELE 2\r\nUIDL\r\nDELE 3\r\nLIST\r\n"),
+      T(WELCOME "+OK\r\n+OK\r\n+OK 1 letter\r\n3 whqtswO00WBw418f9t5JxYwZ\r\n.\r\n"
+          "+OK\r\n+OK 0 letters\r\n.\r\n"), NULL, false },
     { "numbers that are none",
       T(LOGIN "RETR\r\nRETR x\r\nRETR -1\r\nRETR +1\r\nRETR 1x\r\nRETR 1 2\r\nRETR 1.0\r\nRETR ١\r\n"),
       T(WELCOME "-ERR This command needs an argument\r\n"
@@ -309,9 +378,6 @@ static const struct dialogue transaction[] = {
           "-ERR This command takes no argument\r\n-ERR This command takes no argument\r\n"), NULL, false },
     { "a second login", T(LOGIN "USER bob\r\nPASS secret\r\nNOOP\r\n"),
       T(WELCOME "-ERR You are logged in already\r\n-ERR You are logged in already\r\n+OK\r\n"), NULL, false },
-    { "not in this release", T(LOGIN "TOP 1 0\r\nCAPA\r\nUTF8\r\nLANG\r\n"),
-      T(WELCOME "-ERR Unknown command\r\n-ERR Unknown command\r\n-ERR Unknown command\r\n"
-          "-ERR Unknown command\r\n"), NULL, false },
     { "nothing after QUIT is run", T(LOGIN LAST "DELE 1\r\n" LAST), T(WELCOME BYE),
       "login(alice|secret) update() ", true },
 };
@@ -448,8 +514,8 @@ static void test_greeting_refuses(void **state)
     (void)state;
     struct pop3_server s;
     struct pop3_event event;
-    pop3_server_init(&s, STR("mail.example.test"));
-    pop3_server_greet(&s, POP3_REPLY_too_many_sessions);
+    pop3_server_init(&s, (struct pop3_terms){.passwords = true});
+    pop3_server_greet(&s, POP3_REPLY_too_many_sessions, STR(""));
     assert_str(buf_str(&s.out), STR("-ERR [SYS/TEMP] Too many connections; try again later\r\n"));
     assert_int_equal(pop3_server_feed(&s, STR("USER a\r\n"), &event), 0);
     assert_int_equal(event.type, POP3_CLOSE);
@@ -462,13 +528,13 @@ static void test_begin_without_greeting(void **state)
     (void)state;
     struct pop3_server s;
     struct pop3_event event;
-    pop3_server_init(&s, STR("mail.example.test"));
+    pop3_server_init(&s, (struct pop3_terms){.passwords = true});
     pop3_server_begin(&s, NULL, 0);
     assert_int_equal(pop3_server_feed(&s, STR("STAT\r\nLIST\r\nUIDL\r\nRETR 1\r\n"), &event), 26);
     assert_int_equal(event.type, POP3_MORE);
-    assert_str(buf_str(&s.out), STR("+OK 0 letters (0 octets)\r\n+OK 0 0\r\n"
-                                    "+OK 0 letters (0 octets)\r\n.\r\n"
-                                    "+OK 0 letters (0 octets)\r\n.\r\n-ERR No such letter\r\n"));
+    assert_str(buf_str(&s.out), STR("+OK 0 letters\r\n+OK 0 0\r\n"
+                                    "+OK 0 letters\r\n.\r\n"
+                                    "+OK 0 letters\r\n.\r\n-ERR No such letter\r\n"));
     pop3_server_finish(&s);
 }
 
@@ -479,8 +545,8 @@ static void test_waits_for_answers(void **state)
     struct pop3_server s;
     struct pop3_event event;
     struct str input = STR(LOGIN "STAT\r\n");
-    pop3_server_init(&s, STR("h"));
-    pop3_server_greet(&s, POP3_REPLY_greeting);
+    pop3_server_init(&s, (struct pop3_terms){.passwords = true});
+    pop3_server_greet(&s, POP3_REPLY_greeting, STR("mail.example.test"));
     size_t n = pop3_server_feed(&s, input, &event);
     assert_int_equal(n, sizeof(LOGIN) - 1);
     assert_int_equal(event.type, POP3_ASK_LOGIN);
@@ -502,12 +568,12 @@ static void test_password_is_wiped(void **state)
     struct pop3_server s;
     struct pop3_event event;
     struct str rest = STR("PASS secret\r\n");
-    pop3_server_init(&s, STR("h"));
+    pop3_server_init(&s, (struct pop3_terms){.passwords = true});
     (void)pop3_server_feed(&s, STR("USER alice\r\n"), &event);
     for (; rest.len > 0; rest = str_skip(rest, 1))
         assert_int_equal(pop3_server_feed(&s, str_sub(rest, 0, 1), &event), 1);
     assert_int_equal(event.type, POP3_ASK_LOGIN);
-    assert_str(event.password, STR("secret"));
+    assert_str(event.secret, STR("secret"));
     assert_true(holds(&s.line, STR("secret")));
     assert_int_equal(s.line.cap, LIMIT_pop3_line); // never grown, so no copy was left behind
     pop3_server_answer(&s, POP3_REPLY_wrong_login);
@@ -521,8 +587,8 @@ static void test_idle(void **state)
     (void)state;
     struct pop3_server s;
     struct pop3_event event;
-    pop3_server_init(&s, STR("h"));
-    pop3_server_greet(&s, POP3_REPLY_greeting);
+    pop3_server_init(&s, (struct pop3_terms){.passwords = true});
+    pop3_server_greet(&s, POP3_REPLY_greeting, STR("mail.example.test"));
     assert_true(pop3_server_idle(&s));
     (void)pop3_server_feed(&s, STR("USER"), &event);
     assert_false(pop3_server_idle(&s));
@@ -535,10 +601,10 @@ static void test_idle(void **state)
 static void test_abort(void **state)
 {
     (void)state;
-    struct pop3_letter letter = {.size = 10, .uidl = STR("x")};
+    struct pop3_letter letter = {.size = 10, .uidl = "x", .uidl_length = sizeof("x") - 1};
     struct pop3_event event;
     struct pop3_server s;
-    pop3_server_init(&s, STR("h"));
+    pop3_server_init(&s, (struct pop3_terms){.passwords = true});
     pop3_server_begin(&s, &letter, 1);
     buf_clear(&s.out);
     pop3_server_abort(&s, POP3_REPLY_shutting_down);
@@ -551,7 +617,7 @@ static void test_abort(void **state)
     pop3_server_finish(&s);
 
     // Inside a letter no reply can stand: it would be read as text of the letter.
-    pop3_server_init(&s, STR("h"));
+    pop3_server_init(&s, (struct pop3_terms){.passwords = true});
     pop3_server_begin(&s, &letter, 1);
     (void)pop3_server_feed(&s, STR("RETR 1\r\n"), &event);
     pop3_server_body_begin(&s);
@@ -574,17 +640,17 @@ static void test_output_is_bounded(void **state)
     struct buf all, want;
     buf_init(&all, 64 * ALL);
     buf_init(&want, 64 * ALL);
-    buf_putf(&want, "+OK %d letters (%d octets)\r\n", COUNT, 7 * COUNT);
+    buf_putf(&want, "+OK %d letters\r\n", COUNT);
     buf_put(&want, buf_str(&want));
     for (size_t i = 0; i < COUNT; i++) {
-        letters[i] = (struct pop3_letter){.size = 7, .uidl = STR(X40)};
+        letters[i] = (struct pop3_letter){.size = 7, .uidl = X40, .uidl_length = sizeof(X40) - 1};
         buf_putf(&want, "%zu " X40 "\r\n", i + 1);
     }
     buf_put(&want, STR(".\r\n+OK\r\n"));
     struct pop3_server s;
     struct pop3_event event = {.type = POP3_FULL};
     struct str input = STR("UIDL\r\nNOOP\r\n");
-    pop3_server_init(&s, STR("h"));
+    pop3_server_init(&s, (struct pop3_terms){.passwords = true});
     pop3_server_begin(&s, letters, COUNT);
     int rounds = 0;
     while (event.type == POP3_FULL) {
@@ -620,10 +686,10 @@ static void test_output_is_bounded(void **state)
 static void test_abort_with_full_output(void **state)
 {
     (void)state;
-    struct pop3_letter letter = {.size = 10, .uidl = STR("x")};
+    struct pop3_letter letter = {.size = 10, .uidl = "x", .uidl_length = sizeof("x") - 1};
     struct pop3_event event = {.type = POP3_MORE};
     struct pop3_server s;
-    pop3_server_init(&s, STR("h"));
+    pop3_server_init(&s, (struct pop3_terms){.passwords = true});
     pop3_server_begin(&s, &letter, 1);
     while (event.type == POP3_MORE)
         (void)pop3_server_feed(&s, STR("LIST\r\n"), &event);
@@ -675,13 +741,14 @@ static void test_body_forms(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         for (size_t piece = 1; piece <= 12; piece++)
             for (size_t space = 9; space <= 30; space++) {
-                struct pop3_letter letter = {.size = cases[i].wire.len, .uidl = STR("u")};
+                struct pop3_letter letter = {
+                    .size = cases[i].wire.len, .uidl = "u", .uidl_length = sizeof("u") - 1};
                 struct pop3_event event;
                 struct pop3_server s;
                 struct buf said, got;
                 buf_init(&said, ALL);
                 buf_init(&got, ALL);
-                pop3_server_init(&s, STR("h"));
+                pop3_server_init(&s, (struct pop3_terms){.passwords = true});
                 pop3_server_begin(&s, &letter, 1);
                 (void)pop3_server_feed(&s, STR("RETR 1\r\n"), &event);
                 pop3_server_body_begin(&s);
@@ -706,6 +773,145 @@ static void test_body_forms(void **state)
                 buf_finish(&said);
                 buf_finish(&got);
             }
+}
+
+// A name that does not tell the size: it is asked for when it is needed, and once.
+static void test_sizes_when_needed(void **state)
+{
+    static const struct {
+        const char *input, *said, *asked;
+    } cases[] = {
+        {"NOOP\r\nUIDL 2\r\nDELE 1\r\nRSET\r\nTOP 3 0\r\n",
+         "+OK\r\n+OK 2 1700000002.two.posthouse\r\n+OK\r\n+OK 3 letters\r\n"
+         "+OK The beginning follows\r\n测试：中文\r\n..信\r\n.\r\n",
+         "letter(2) "},
+        {"LIST 2\r\nLIST 2\r\nSTAT\r\nSTAT\r\n", "+OK 2 15\r\n+OK 2 15\r\n+OK 3 61\r\n+OK 3 61\r\n",
+         "sizes(1-2) sizes(0-3) "},
+        {"RETR 1\r\nLIST\r\nQUIT\r\n",
+         "+OK 23 octets\r\nSubject: one\r\n\r\nfirst\r\n.\r\n"
+         "+OK 3 letters\r\n1 23\r\n2 15\r\n3 23\r\n.\r\n" BYE,
+         "sizes(0-1) letter(0) sizes(1-3) update() "},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        for (enum cut cut = WHOLE; cut < CUTS; cut++) {
+            struct talk t;
+            talk_init(&t);
+            for (size_t n = 0; n < ARRAY_LEN(t.letters); n++)
+                t.letters[n].size = POP3_SIZE_UNKNOWN;
+            talk_run(&t, STR(LOGIN), WHOLE);
+            buf_clear(&t.said);
+            buf_clear(&t.asked);
+            talk_feed(&t, str_of(cases[i].input), cut);
+            assert_str(buf_str(&t.said), str_of(cases[i].said));
+            assert_str(buf_str(&t.asked), str_of(cases[i].asked));
+            talk_finish(&t);
+        }
+}
+
+// While sizes are counted nothing is consumed, and the session is not idle.
+static void test_waits_for_sizes(void **state)
+{
+    struct pop3_letter letter = {.size = POP3_SIZE_UNKNOWN, .uidl = "x", .uidl_length = 1};
+    struct pop3_event event;
+    struct pop3_server s;
+    (void)state;
+    pop3_server_init(&s, (struct pop3_terms){.passwords = true});
+    pop3_server_begin(&s, &letter, 1);
+    buf_clear(&s.out);
+    assert_int_equal(pop3_server_feed(&s, STR("STAT\r\nNOOP\r\n"), &event), 6);
+    assert_int_equal(event.type, POP3_ASK_SIZES);
+    assert_int_equal(pop3_server_feed(&s, STR("NOOP\r\n"), &event), 0);
+    assert_int_equal(event.type, POP3_WAIT);
+    assert_false(pop3_server_idle(&s));
+    letter.size = 5;
+    pop3_server_sized(&s);
+    assert_false(pop3_server_idle(&s)); // its reply is not written yet
+    assert_int_equal(pop3_server_feed(&s, STR(""), &event), 0);
+    assert_int_equal(event.type, POP3_MORE);
+    assert_str(buf_str(&s.out), STR("+OK 1 5\r\n"));
+    assert_true(pop3_server_idle(&s));
+    pop3_server_finish(&s);
+}
+
+// RFC 1939 section 7: the greeting carries the time stamp, the digest goes to who knows the secret.
+static void test_apop(void **state)
+{
+    static const struct {
+        const char *input, *said, *asked;
+    } cases[] = {
+        {"APOP alice " DIGEST "\r\n", "+OK 3 letters\r\n", "apop(alice|" DIGEST ") "},
+        // What was refused leaves nothing in the next question.
+        {"APOP alice\r\nUSER bob\r\nPASS secret\r\n",
+         "-ERR Write APOP, a name, and a digest of 32 hexadecimal digits\r\n+OK Send PASS\r\n"
+         "+OK 3 letters\r\n",
+         "login(bob|secret) "},
+        {"APOP a b  " DIGEST "\r\n", "+OK 3 letters\r\n", "apop(a b|" DIGEST ") "},
+        {"USER bob\r\nAPOP alice " DIGEST "\r\n", "+OK Send PASS\r\n+OK 3 letters\r\n",
+         "apop(alice|" DIGEST ") "},
+        {"APOP alice 00000000000000000000000000000000\r\n",
+         "-ERR [AUTH] Wrong user or password\r\n", "apop(alice|00000000000000000000000000000000) "},
+        {"APOP\r\nAPOP " DIGEST "\r\nAPOP alice\r\nAPOP alice C4C9334BAC560ECC979E58001B3E22FB\r\n"
+         "APOP alice " DIGEST "0\r\n",
+         "-ERR This command needs an argument\r\n"
+         "-ERR Write APOP, a name, and a digest of 32 hexadecimal digits\r\n"
+         "-ERR Write APOP, a name, and a digest of 32 hexadecimal digits\r\n"
+         "-ERR Write APOP, a name, and a digest of 32 hexadecimal digits\r\n"
+         "-ERR Write APOP, a name, and a digest of 32 hexadecimal digits\r\n",
+         ""},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        for (enum cut cut = WHOLE; cut < CUTS; cut++) {
+            struct talk t;
+            talk_init(&t);
+            t.engine.terms.apop = true;
+            pop3_server_greet(&t.engine, POP3_REPLY_greeting_apop, STR("<1.2@h.test>"));
+            assert_str(buf_str(&t.engine.out), STR("+OK POP3 Posthouse <1.2@h.test>\r\n"));
+            buf_clear(&t.engine.out);
+            talk_feed(&t, str_of(cases[i].input), cut);
+            assert_str(buf_str(&t.said), str_of(cases[i].said));
+            assert_str(buf_str(&t.asked), str_of(cases[i].asked));
+            talk_finish(&t);
+        }
+}
+
+// Over an open network nobody is asked for a password, and CAPA does not offer it.
+static void test_no_passwords(void **state)
+{
+    struct pop3_event event;
+    struct pop3_server s;
+    (void)state;
+    pop3_server_init(&s, (struct pop3_terms){.passwords = false});
+    (void)pop3_server_feed(&s, STR("USER alice\r\nPASS secret\r\nCAPA\r\n"), &event);
+    assert_int_equal(event.type, POP3_MORE);
+    struct str said = buf_str(&s.out);
+    assert_true(str_starts(said, STR("-ERR [AUTH] No passwords over an open network: ")));
+    assert_true(str_find(said, STR("\r\n-ERR Send USER first\r\n")) < said.len);
+    assert_true(str_find(said, STR("\r\nTOP\r\n")) < said.len);
+    assert_int_equal(str_find(said, STR("\r\nUSER\r\n")), said.len);
+    pop3_server_finish(&s);
+}
+
+// RFC 2449 section 4: a reply's first line has 512 octets at most, in every language, and no line
+// end inside it.
+static void test_every_reply_fits(void **state)
+{
+    char detail[300];
+    (void)state;
+    memset(detail, 'x', sizeof detail);
+    for (unsigned language = 0; language < POP3_LANGUAGES; language++)
+        for (unsigned reply = 0; reply < POP3_REPLY_COUNT; reply++) {
+            struct pop3_server s;
+            pop3_server_init(&s, (struct pop3_terms){.language = (uint8_t)language});
+            pop3_server_greet(&s, (enum pop3_reply)reply, str_from(detail, sizeof detail));
+            struct str line = buf_str(&s.out);
+            assert_true(line.len <= LIMIT_pop3_reply && str_is_utf8(line));
+            assert_true(str_starts(line, STR("+OK")) || str_starts(line, STR("-ERR ")));
+            assert_int_equal(str_find(line, STR("\r\n")), line.len - 2);
+            assert_true(language > 0 || str_is_ascii(line));
+            pop3_server_finish(&s);
+        }
 }
 
 // The sizes that LIST tells are what RETR gives.
@@ -751,6 +957,11 @@ int main(void)
         cmocka_unit_test(test_abort_with_full_output),
         cmocka_unit_test(test_body_forms),
         cmocka_unit_test(test_sizes_of_the_fixture),
+        cmocka_unit_test(test_sizes_when_needed),
+        cmocka_unit_test(test_waits_for_sizes),
+        cmocka_unit_test(test_apop),
+        cmocka_unit_test(test_no_passwords),
+        cmocka_unit_test(test_every_reply_fits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 
 #include "conf/conf.h"
 #include "ipc/verdicts.h"
+#include "os/clock.h"
 #include "os/file.h"
 
 #define GREETING "+OK mail.example.test POP3 Posthouse\r\n"
@@ -20,6 +21,7 @@ struct desk {
     struct stage stage;
     struct net_address address;
     bool hold; // login does not answer yet
+    uint32_t delay_ms;
     bool asked, adopted;
     uint32_t slot; // of the question that is held
     struct buf question;
@@ -31,6 +33,7 @@ static void answer(struct desk *desk, uint32_t slot, uint8_t verdict)
 {
     struct msg reply = {.type = MSG_checked, .slot = slot};
     reply.checked.verdict = verdict;
+    reply.checked.delay_ms = desk->delay_ms;
     if (verdict == LOGIN_OK)
         reply.checked.ticket = STR(TICKET);
     ipc_send(desk->stage.peers[IPC_LOGIN], &reply);
@@ -42,8 +45,8 @@ static void on_check(struct ipc_channel *channel, struct msg *m, void *owner)
     struct desk *desk = CONTAINER_OF(ipc_context(channel), struct desk, stage);
     (void)owner;
     buf_clear(&desk->question);
-    buf_putf(&desk->question, "%.*s|%.*s|%.*s", STR_ARG(m->check.user), STR_ARG(m->check.password),
-             STR_ARG(m->check.peer));
+    buf_putf(&desk->question, "%.*s|%.*s|%.*s|%.*s", STR_ARG(m->check.user),
+             STR_ARG(m->check.secret), STR_ARG(m->check.challenge), STR_ARG(m->check.peer));
     desk->asked = true;
     desk->slot = m->slot;
     if (desk->hold)
@@ -55,7 +58,7 @@ static void on_check(struct ipc_channel *channel, struct msg *m, void *owner)
         {"secret", LOGIN_OK}, {"sick", LOGIN_TROUBLE}, {"busy", LOGIN_IN_USE}, {"odd", 77}};
     uint8_t verdict = LOGIN_WRONG;
     for (size_t i = 0; i < ARRAY_LEN(verdicts); i++)
-        if (str_eq(m->check.password, str_of(verdicts[i].password)))
+        if (str_eq(m->check.secret, str_of(verdicts[i].password)))
             verdict = verdicts[i].verdict;
     answer(desk, m->slot, verdict);
 }
@@ -67,7 +70,8 @@ static void on_adopt(struct ipc_channel *channel, struct msg *m, void *owner)
     assert_int_equal(m->adopt.session.len, 10);
     assert_true(str_eq(m->adopt.peer, STR("127.0.0.1")));
     buf_clear(&desk->adoption);
-    buf_putf(&desk->adoption, "%.*s|%.*s", STR_ARG(m->adopt.ticket), STR_ARG(m->adopt.input));
+    buf_putf(&desk->adoption, "%.*s|%.*s|%s%s%u", STR_ARG(m->adopt.ticket), STR_ARG(m->adopt.input),
+             m->adopt.passwords ? "p" : "", m->adopt.utf8 ? "u" : "", m->adopt.language);
     desk->client = m->adopt.client;
     m->adopt.client = -1;
     desk->adopted = true;
@@ -121,8 +125,8 @@ static void test_hands_over(void **state)
     connect_client(&desk, &client);
     client_say(&client, "USER 测试@example.test\r\nPASS secret\r\nSTAT\r\nLI");
     stage_until(&desk.stage, &desk.adopted);
-    assert_text(&desk.question, "测试@example.test|secret|127.0.0.1");
-    assert_text(&desk.adoption, TICKET "|STAT\r\nLI");
+    assert_text(&desk.question, "测试@example.test|secret||127.0.0.1");
+    assert_text(&desk.adoption, TICKET "|STAT\r\nLI|p0");
     assert_int_equal(net_send(desk.client, STR("+OK from the reader\r\n")), 21);
     client_expect(&desk.stage, &client, "+OK Send PASS\r\n+OK from the reader\r\n");
     client_say(&client, "to the reader");
@@ -132,6 +136,85 @@ static void test_hands_over(void **state)
         ;
     assert_int_equal(n, 13);
     os_close(&desk.client);
+    client_expect_end(&desk.stage, &client, "");
+    client_close(&client);
+    desk_close(&desk);
+}
+
+// What the client chose before the login holds after it.
+static void test_terms_are_handed_over(void **state)
+{
+    struct desk desk;
+    struct client client;
+    (void)state;
+    desk_open(&desk, "");
+    connect_client(&desk, &client);
+    client_say(&client, "UTF8\r\nLANG zh\r\nUSER a\r\nPASS secret\r\n");
+    stage_until(&desk.stage, &desk.adopted);
+    assert_text(&desk.adoption, TICKET "||pu1");
+    client_close(&client);
+    desk_close(&desk);
+}
+
+static void read_greeting(struct desk *desk, struct client *client, char stamp[64])
+{
+    client_connect(&desk->stage, client, &desk->address);
+    client_expect(&desk->stage, client, "+OK POP3 Posthouse <");
+    while (str_index(buf_str(&client->got), '\n') == client->got.len)
+        client_expect(&desk->stage, client, "");
+    struct str rest = buf_str(&client->got);
+    struct str random = str_sub(rest, 0, str_index(rest, '@'));
+    assert_int_equal(random.len, 26); // 128 bits
+    snprintf(stamp, 64, "<%.*s@mail.example.test>", STR_ARG(random));
+    buf_drop(&client->got, random.len);
+    client_expect(&desk->stage, client, "@mail.example.test>\r\n");
+}
+
+// RFC 1939 section 7: each greeting has a time stamp of its own, and login gets that one.
+static void test_apop(void **state)
+{
+    struct desk desk;
+    struct client client, other;
+    char stamp[64], again[64], question[256];
+    (void)state;
+    desk_open(&desk, "apop: yes\n");
+    read_greeting(&desk, &other, again);
+    read_greeting(&desk, &client, stamp);
+    assert_string_not_equal(stamp, again);
+    client_say(&client, "APOP alice 0123456789abcdef0123456789abcdef\r\n");
+    stage_until(&desk.stage, &desk.asked);
+    snprintf(question, sizeof question, "alice|0123456789abcdef0123456789abcdef|%s|127.0.0.1",
+             stamp);
+    assert_text(&desk.question, question);
+    client_expect(&desk.stage, &client, WRONG);
+    client_close(&client);
+    client_close(&other);
+    desk_close(&desk);
+}
+
+// A no waits for as long as login says; meanwhile the client may leave.
+static void test_a_no_may_be_late(void **state)
+{
+    struct desk desk;
+    struct client client, leaves;
+    (void)state;
+    desk_open(&desk, "");
+    desk.delay_ms = 300;
+    connect_client(&desk, &leaves);
+    client_say(&leaves, "USER a\r\nPASS x\r\n");
+    stage_until(&desk.stage, &desk.asked);
+    client_close(&leaves);
+    connect_client(&desk, &client);
+    uint64_t since = os_monotonic_ms();
+    client_say(&client, "USER a\r\nPASS x\r\nNOOP\r\n");
+    client_expect(&desk.stage, &client,
+                  "+OK Send PASS\r\n" WRONG "-ERR Log in first: USER, then PASS\r\n");
+    assert_true(os_monotonic_ms() - since >= 290); // never before; the loop's clock may be behind
+    desk.delay_ms = 600000;
+    client_say(&client, "USER a\r\nPASS x\r\n");
+    client_expect(&desk.stage, &client, "+OK Send PASS\r\n");
+    stage_drain(&desk.stage, 10); // it gets no answer, and holds nobody up
+    stage_until(&desk.stage, &desk.stage.drained);
     client_expect_end(&desk.stage, &client, "");
     client_close(&client);
     desk_close(&desk);
@@ -338,6 +421,9 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hands_over),
+        cmocka_unit_test(test_terms_are_handed_over),
+        cmocka_unit_test(test_apop),
+        cmocka_unit_test(test_a_no_may_be_late),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_five_wrong_logins),
         cmocka_unit_test(test_peers_away),

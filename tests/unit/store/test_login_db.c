@@ -98,6 +98,30 @@ static void a_hash_is_replaced_and_removed(void **state)
     holds(f, "bob@example.com", "$y$bob");
 }
 
+// Apart from the hash, and gone with it.
+static void a_secret_of_apop_goes_with_the_hash(void **state)
+{
+    struct fixture *f = *state;
+    struct address address = read_address(f, "ALICE@example.com");
+    struct buf got;
+    struct err err;
+    bool found = true;
+    buf_init(&got, 1024);
+    assert_true(login_db_find_apop(f->db, &address, &found, &got, &err));
+    assert_false(found);
+    assert_true(login_db_set_apop(f->db, &address, STR("one"), &err));
+    assert_true(login_db_set_apop(f->db, &address, STR("two words"), &err));
+    holds(f, "alice@example.com", NULL);
+    set(f, "alice@example.com", "$y$one");
+    assert_true(login_db_find_apop(f->db, &address, &found, &got, &err));
+    assert_true(found && str_eq(buf_str(&got), STR("two words")));
+    assert_true(login_db_remove(f->db, &address, &err));
+    assert_true(login_db_find_apop(f->db, &address, &found, &got, &err));
+    assert_false(found);
+    holds(f, "alice@example.com", NULL);
+    buf_finish(&got);
+}
+
 static void the_file_is_private_and_durable(void **state)
 {
     struct fixture *f = *state;
@@ -152,9 +176,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-        CASE(hashes_are_kept_by_folded_address), CASE(a_hash_is_replaced_and_removed),
-        CASE(the_file_is_private_and_durable),   CASE(a_reader_sees_changes_and_makes_none),
-        CASE(the_directory_is_not_taken_for_it),
+        CASE(hashes_are_kept_by_folded_address),    CASE(a_hash_is_replaced_and_removed),
+        CASE(a_secret_of_apop_goes_with_the_hash),  CASE(the_file_is_private_and_durable),
+        CASE(a_reader_sees_changes_and_makes_none), CASE(the_directory_is_not_taken_for_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

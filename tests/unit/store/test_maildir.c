@@ -4,19 +4,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "maildir_house.h"
-#include "os/fault.h"
+#include "maildir_faults.h"
 
 static void assert_file(int dir, const char *name, struct str bytes)
 {
@@ -194,7 +187,8 @@ static void large_letters_keep_every_octet(void **state)
     put_file(h->md.new, "1.foreign", str_from(disk, disk_len));
     assert_true(maildir_list(&h->md, &h->arena, &letters, &count, &err));
     assert_int_equal(count, 1);
-    assert_int_equal(letters[0].wire_size, SIZE);
+    assert_true(maildir_learn_size(&h->md, letters, &err));
+    assert_int_equal(letters[0].wire_size, SIZE + 2); // it lacks its last line end
     free(wire);
     free(disk);
 }
@@ -356,51 +350,6 @@ static void linking_what_is_not_there_is_an_error(void **state)
 }
 
 #ifdef POSTHOUSE_FAULT_SEAM
-
-static struct fault_page *page;
-
-static void start_page(void)
-{
-    char path[] = "/tmp/posthouse-fault-XXXXXX";
-    int fd = mkstemp(path);
-    assert_true(fd >= 0 && ftruncate(fd, sizeof(*page)) == 0);
-    page = mmap(NULL, sizeof(*page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    assert_true(page != MAP_FAILED);
-    memcpy(page->magic, "PHFAULT1", 8);
-    page->version = FAULT_VERSION;
-    page->calls = FAULT_CALLS;
-    setenv("POSTHOUSE_FAULT", path, 1);
-    fault_start("postman");
-    unlink(path);
-    close(fd);
-}
-
-static struct fault_rule *rule(uint32_t call, uint64_t first, uint64_t count, int error)
-{
-    struct fault_rule *r = &page->rules[0];
-    memset(r, 0, sizeof(*r));
-    r->call = call;
-    r->first = first;
-    r->count = count;
-    r->error = error;
-    r->limit = UINT64_MAX;
-    r->armed = 1;
-    return r;
-}
-
-static void disarm(void)
-{
-    page->rules[0].armed = 0;
-}
-
-static size_t open_descriptors(void)
-{
-    size_t n = 0;
-    int dir = open("/proc/self/fd", O_RDONLY | O_DIRECTORY);
-    n = count_files(dir);
-    close(dir);
-    return n;
-}
 
 // Opens the mailbox anew and delivers, as the postman does.
 static bool whole_delivery(struct house *h, const char *name, const struct str *pieces,
@@ -631,29 +580,6 @@ static void without_links_any_call_may_fail(void **state)
     page->rules[1].armed = 0;
 }
 
-static void listing_may_fail_anywhere(void **state)
-{
-    struct house *h = house_of(state);
-    size_t before = open_descriptors();
-    put_file(h->md.new, "1.foreign", STR("abc\n"));
-    put_file(h->md.cur, "2.foreign,S=4,W=5:2,S", STR("abc\n"));
-    for (uint64_t n = 1;; n++) {
-        struct maildir_letter *letters;
-        size_t count;
-        struct err err = {.class = ERR_NONE};
-        struct fault_rule *r = rule(FAULT_ANY, n, 1, EIO);
-        bool ok = maildir_list(&h->md, &h->arena, &letters, &count, &err);
-        bool acted = r->acted > 0;
-        disarm();
-        assert_int_equal(open_descriptors(), before);
-        assert_int_equal(ok, !acted);
-        assert_int_equal(count, ok ? 2 : 0);
-        assert_int_equal(err.code, ok ? 0 : EIO);
-        if (ok)
-            break;
-    }
-}
-
 #endif
 
 int main(void)
@@ -677,7 +603,6 @@ int main(void)
         CASE(a_source_that_fails_leaves_no_file),
         CASE(without_links_a_letter_is_moved_in),
         CASE(without_links_any_call_may_fail),
-        CASE(listing_may_fail_anywhere),
 #endif
     };
 #ifdef POSTHOUSE_FAULT_SEAM
