@@ -21,6 +21,21 @@ struct mail_id mail_id_make(uint64_t wall_ms, const uint8_t base[RANDOM_SIZE], u
     return id;
 }
 
+bool mail_id_is_of(const struct mail_id *id, const uint8_t base[RANDOM_SIZE], uint64_t numbers)
+{
+    uint64_t number = 0; // the random part less the base, as a number of 80 bits
+    unsigned borrow = 0, high = 0;
+    for (int i = RANDOM_SIZE - 1; i >= 0; i--) {
+        unsigned digit = id->bytes[TIME_SIZE + i] - base[i] - borrow;
+        borrow = digit >> 8 & 1;
+        if (i >= RANDOM_SIZE - 8)
+            number |= (uint64_t)(digit & 0xff) << (8 * (RANDOM_SIZE - 1 - i));
+        else
+            high |= digit & 0xff;
+    }
+    return high == 0 && number < numbers;
+}
+
 void mail_id_put(struct buf *out, const struct mail_id *id)
 {
     base32_put(out, str_from(id->bytes, MAIL_ID_SIZE));

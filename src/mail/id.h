@@ -13,6 +13,8 @@ struct mail_id {
 
 // The random part may be a leased base with a number added to it as an 80-bit integer.
 struct mail_id mail_id_make(uint64_t wall_ms, const uint8_t base[10], uint64_t number);
+// True when it was made from that base and a number below `numbers`.
+bool mail_id_is_of(const struct mail_id *id, const uint8_t base[10], uint64_t numbers);
 void mail_id_put(struct buf *out, const struct mail_id *id);
 // NUL-terminated, for logs and names.
 void mail_id_text(const struct mail_id *id, char text[MAIL_ID_TEXT + 1]);

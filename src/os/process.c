@@ -5,6 +5,7 @@
 #include <grp.h>
 #include <linux/close_range.h>
 #include <limits.h>
+#include <malloc.h>
 #include <pwd.h>
 #include <sched.h>
 #include <signal.h>
@@ -198,6 +199,14 @@ void os_signals_ignore(void)
     static const int ignored[] = {SIGTERM, SIGINT, SIGHUP, SIGPIPE};
     for (size_t i = 0; i < ARRAY_LEN(ignored); i++)
         signal(ignored[i], SIG_IGN);
+}
+
+// The allocator raises this limit with each larger block that is freed, and keeps such blocks then:
+// a queue that has read its log would hold what it read it with.
+void os_memory_start(void)
+{
+    enum { LARGE_BLOCK = 1024 * 1024 };
+    (void)mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK); // a sanitizer's allocator knows no such option
 }
 
 // ---- identity

@@ -34,6 +34,9 @@ void os_signals_close(struct loop *loop, struct os_signals *signals);
 // SIGPIPE is ignored everywhere.
 void os_signals_ignore(void);
 
+// For roles: large blocks go back to the system when they are freed, whatever was freed before.
+void os_memory_start(void);
+
 struct os_identity {
     unsigned uid;
     unsigned gid;

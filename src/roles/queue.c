@@ -9,19 +9,38 @@
 
 enum {
     LEASE_NUMBERS = 65536,
-    LEASE_BASE = 10,
     SPACE_EVERY_MS = 1000,
     DRAIN_EVERY_MS = 10,
 };
 
 // ---- leases
 
+static void remember_lease(struct queue *q, const uint8_t base[LEASE_BASE])
+{
+    if (spool_indexed(q->spool))
+        return;
+    q->leases = realloc(q->leases, (q->lease_count + 1) * sizeof q->leases[0]);
+    must(q->leases != NULL);
+    memcpy(q->leases[q->lease_count++], base, LEASE_BASE);
+}
+
+bool queue_may_be_logged(const struct queue *q, const struct mail_id *id)
+{
+    bool drawn = false;
+    for (size_t i = q->lease_count; i > 0 && !drawn; i--)
+        drawn = mail_id_is_of(id, q->leases[i - 1], LEASE_NUMBERS);
+    return !drawn && !spool_indexed(q->spool);
+}
+
 static void on_lease(struct ipc_channel *channel, struct msg *m, void *owner)
 {
+    struct role *role = ipc_context(channel);
+    struct queue *q = role->state;
     uint8_t base[LEASE_BASE];
     struct msg reply = {.type = MSG_leased, .slot = m->slot};
     (void)owner;
     os_random(base, sizeof base);
+    remember_lease(q, base);
     reply.leased.base = str_from(base, sizeof base);
     reply.leased.numbers = LEASE_NUMBERS;
     ipc_send(channel, &reply);
@@ -60,6 +79,25 @@ void queue_count_taken(struct queue *q, uint64_t octets)
         look_at_space(&q->space_timer);
 }
 
+// ---- what was there at start
+
+// Those of this process have their owner already.
+static void found(void *owner, struct spool_letter *letter)
+{
+    if (!letter->owner)
+        queue_schedule(owner, letter);
+}
+
+static void indexed(void *owner)
+{
+    struct queue *q = owner;
+    free(q->leases);
+    q->leases = NULL;
+    q->lease_count = 0;
+    queue_unpark(q);
+    queue_ask_again(q);
+}
+
 // ---- the role
 
 static void closed(struct ipc_channel *channel, const char *why)
@@ -94,6 +132,8 @@ static bool prepare(struct role *role, struct err *err)
     list_init(&q->arenas);
     list_init(&q->submissions);
     list_init(&q->parts);
+    list_init(&q->parked);
+    list_init(&q->questions);
     list_init(&q->due);
     list_init(&q->to_resolve);
     list_init(&q->ready);
@@ -107,15 +147,14 @@ static bool begin(struct role *role, struct err *err)
 {
     struct queue *q = role->state;
     const struct spool_options options = {.segment_size = LIMIT_segment,
-                                          .large_body = LIMIT_large_body};
+                                          .large_body = LIMIT_large_body,
+                                          .found = found,
+                                          .indexed = indexed,
+                                          .owner = q};
     if (!spool_open(&q->spool, q->spool_dir, &options, err) ||
         !spool_begin(q->spool, role->loop, err) ||
         !os_workers_open(&q->readers, role->loop, "readers", 1, err))
         return false;
-    size_t at = 0;
-    for (struct spool_letter *l = spool_next(q->spool, &at); l; l = spool_next(q->spool, &at))
-        if (l->pending)
-            queue_schedule(q, l);
     q->space_timer.fire = look_at_space;
     look_at_space(&q->space_timer);
     return true;

@@ -1,5 +1,5 @@
 // The queue role's own header: the state its files share.
-//   queue.c              leases, space, the life of the role
+//   queue.c              leases, space, the log's index, the life of the role
 //   queue_submissions.c  letters in: from the receivers' arenas into the spool
 //   queue_pace.c         answers that are kept back while there is a backlog
 //   queue_attempts.c     a letter's way from "due" to "done": resolve, batch, deliver, state
@@ -13,6 +13,7 @@
 #include "store/window.h"
 
 enum {
+    LEASE_BASE = 10, // octets
     FLIGHTS_MAX = 2, // batches at the postman: one being synced, one ready
     KILLS_MAX = 3,   // a delivery that took the postman with it so often is held
 };
@@ -34,6 +35,8 @@ struct queue {
     struct link arenas;
     struct link submissions; // that wait for their commit
     struct link parts;       // large bodies that are coming in
+    struct link parked;      // that wait until the log was read
+    struct link questions;   // of the administrator, that wait for the same
     size_t part_count;
     struct os_workers *readers; // envelopes and windows
     struct link due;            // letters whose time has come: beyond LIMIT_attempts they wait
@@ -43,6 +46,8 @@ struct queue {
     size_t attempts;
     unsigned flights;
     uint64_t next_batch;
+    uint8_t (*leases)[LEASE_BASE]; // drawn since the start, until the log was read
+    size_t lease_count;
     struct timer space_timer, drain_timer;
     bool has_space, draining;
     uint64_t taken; // octets of letters since the last look at the disk's space
@@ -55,12 +60,16 @@ struct queue {
 
 // queue.c
 void queue_count_taken(struct queue *q, uint64_t octets);
+// A letter of this id may stand in a part of the log that was not read yet.
+bool queue_may_be_logged(const struct queue *q, const struct mail_id *id);
 
 // queue_submissions.c
 void queue_on_arena(struct role *role, int fd, uint32_t instance);
 void queue_on_submit(struct ipc_channel *channel, struct msg *m, void *owner);
 void queue_on_slice(struct ipc_channel *channel, struct msg *m, void *owner);
 void queue_on_discard(struct ipc_channel *channel, struct msg *m, void *owner);
+// The log was read: what waited for that goes on.
+void queue_unpark(struct queue *q);
 void queue_receiver_gone(struct queue *q, struct ipc_channel *channel);
 
 // queue_pace.c
@@ -88,5 +97,7 @@ void queue_attempt_lost(struct queue *q, enum ipc_type request, void *owner);
 
 // queue_report.c
 void queue_ask(struct role *role, struct str what, struct str argument, struct question *question);
+// The log was read: what was asked before is answered.
+void queue_ask_again(struct queue *q);
 
 #endif

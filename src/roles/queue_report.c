@@ -210,6 +210,11 @@ static void put_status(struct queue *q, struct buf *out)
 {
     struct spool_counts c;
     struct json j;
+    uint64_t parked = 0;
+    LIST_EACH(&q->parked, at, after)
+    {
+        parked++;
+    }
     spool_count(q->spool, &c);
     const struct {
         const char *name;
@@ -226,6 +231,9 @@ static void put_status(struct queue *q, struct buf *out)
         {"free_segments", c.free_segments},
         {"commits", c.commits},
         {"committed_bytes", c.committed_bytes},
+        {"parked", parked},
+        {"segments_read", c.read},
+        {"segments_to_read", c.to_read},
     };
     json_begin(&j, out);
     json_open_object(&j);
@@ -241,15 +249,51 @@ static void put_status(struct queue *q, struct buf *out)
     buf_put_byte(out, '\n');
 }
 
+// Before the whole log is known a list or a count would be of no use: letters are missing, others
+// are at their end already. Such a question waits; `status` says how far the reading is.
+struct waiting_question {
+    struct link link;
+    struct question *question;
+    size_t what; // octets of `text`; the argument stands behind
+    size_t length;
+    char text[];
+};
+
+static void keep_question(struct queue *q, struct str what, struct str argument,
+                          struct question *question)
+{
+    struct waiting_question *w = malloc(sizeof *w + what.len + argument.len);
+    must(w != NULL);
+    *w = (struct waiting_question){
+        .question = question, .what = what.len, .length = what.len + argument.len};
+    memcpy(w->text, what.ptr, what.len);
+    memcpy(w->text + what.len, argument.ptr, argument.len);
+    list_append(&q->questions, &w->link);
+}
+
+void queue_ask_again(struct queue *q)
+{
+    for (struct link *at; (at = list_pop(&q->questions));) {
+        struct waiting_question *w = CONTAINER_OF(at, struct waiting_question, link);
+        struct str text = str_from(w->text, w->length);
+        queue_ask(q->role, str_sub(text, 0, w->what), str_skip(text, w->what), w->question);
+        free(w);
+    }
+}
+
 void queue_ask(struct role *role, struct str what, struct str argument, struct question *question)
 {
     struct queue *q = role->state;
     struct buf out;
-    bool list = str_eq(what, STR("list")), ok = true;
+    bool list = str_eq(what, STR("list")), count = str_eq(what, STR("count")), ok = true;
+    if ((list || count) && !spool_indexed(q->spool)) {
+        keep_question(q, what, argument, question);
+        return;
+    }
     if (list && list_letters(q, argument, question))
         return;
     buf_init(&out, LIMIT_control_request);
-    if (str_eq(what, STR("count"))) {
+    if (count) {
         struct spool_counts c;
         spool_count(q->spool, &c);
         buf_putf(&out, "%llu\n", (unsigned long long)c.letters);

@@ -207,24 +207,16 @@ static void slice_written(struct large_slice *step)
     free(slice);
 }
 
-void queue_on_slice(struct ipc_channel *channel, struct msg *m, void *owner)
+static void take_slice(struct queue *q, struct ipc_channel *channel, uint32_t slot,
+                       const struct msg_slice *said, struct octets octets)
 {
-    struct role *role = ipc_context(channel);
-    struct queue *q = role->state;
-    const struct msg_slice *said = &m->slice;
     struct part *part = find_part(q, &said->letter);
-    struct octets octets;
-    (void)owner;
-    if (!take_extents(q, channel, said->extents, &octets)) {
-        ipc_break(channel, "a slice is not in its arena");
-        return;
-    }
     bool in_place = part
                         ? part->channel == channel && !part->submitted && part->size == said->offset
                         : said->offset == 0;
     bool full = (!part && q->part_count >= LIMIT_bodies) || !fits(q, said->offset, octets.size);
     if (!in_place || full || spool_find(q->spool, &said->letter)) {
-        answer_slice(channel, m->slot, false, in_place && full ? 452 : 451);
+        answer_slice(channel, slot, false, in_place && full ? 452 : 451);
         free(octets.pieces);
         return;
     }
@@ -232,7 +224,7 @@ void queue_on_slice(struct ipc_channel *channel, struct msg *m, void *owner)
         part = new_part(q, channel, &said->letter);
     struct slice *slice = calloc(1, sizeof *slice);
     must(slice != NULL);
-    *slice = (struct slice){.part = part, .octets = octets, .slot = m->slot};
+    *slice = (struct slice){.part = part, .octets = octets, .slot = slot};
     slice->step = (struct large_slice){
         .pieces = octets.pieces, .piece_count = octets.count, .done = slice_written};
     queue_count_taken(q, octets.size);
@@ -240,15 +232,6 @@ void queue_on_slice(struct ipc_channel *channel, struct msg *m, void *owner)
     part->size += octets.size;
     part->slices++;
     large_append(part->large, &slice->step);
-}
-
-void queue_on_discard(struct ipc_channel *channel, struct msg *m, void *owner)
-{
-    struct role *role = ipc_context(channel);
-    struct part *part = find_part(role->state, &m->discard.letter);
-    (void)owner;
-    if (part && part->channel == channel && !part->submitted)
-        end_part(part);
 }
 
 // ---- submissions
@@ -282,14 +265,18 @@ static void free_submission(struct submission *sub)
     free(sub);
 }
 
+static void answer_submission(struct ipc_channel *channel, uint32_t slot, bool ok, unsigned status)
+{
+    struct msg reply = {.type = MSG_committed, .slot = slot};
+    reply.committed.ok = ok;
+    reply.committed.status = status;
+    ipc_send(channel, &reply);
+}
+
 static void answer(struct submission *sub, bool ok, unsigned status)
 {
-    if (sub->channel) {
-        struct msg reply = {.type = MSG_committed, .slot = sub->slot};
-        reply.committed.ok = ok;
-        reply.committed.status = status;
-        ipc_send(sub->channel, &reply);
-    }
+    if (sub->channel)
+        answer_submission(sub->channel, sub->slot, ok, status);
 }
 
 static void refuse(struct submission *sub, unsigned status)
@@ -422,44 +409,135 @@ static void submit_large(struct submission *sub, const struct msg_submit *said)
     large_append(sub->part->large, &sub->last);
 }
 
-void queue_on_submit(struct ipc_channel *channel, struct msg *m, void *owner)
+static void take_submission(struct queue *q, struct ipc_channel *channel, uint32_t slot,
+                            const struct msg_submit *said, struct octets octets)
 {
-    struct role *role = ipc_context(channel);
-    struct queue *q = role->state;
     struct envelope envelope;
-    struct octets octets;
     struct err err;
-    (void)owner;
-    if (!take_extents(q, channel, m->submit.extents, &octets)) {
-        ipc_break(channel, "it submitted what is not in its arena");
-        return;
-    }
     queue_count_taken(q, octets.size);
     struct submission *sub = calloc(1, sizeof *sub);
     must(sub != NULL);
     *sub = (struct submission){.queue = q,
                                .channel = channel,
-                               .slot = m->slot,
-                               .came_ms = loop_now(role->loop),
-                               .id = m->submit.letter,
+                               .slot = slot,
+                               .came_ms = loop_now(q->role->loop),
+                               .id = said->letter,
                                .octets = octets,
                                .waiter.done = committed};
     list_append(&q->submissions, &sub->link);
     arena_init(&sub->transaction, 4 * (size_t)LIMIT_envelope);
-    if (m->submit.written && !spool_find(q->spool, &sub->id)) {
-        submit_large(sub, &m->submit);
+    if (said->written && !spool_find(q->spool, &sub->id)) {
+        submit_large(sub, said);
         return;
     }
     struct spool_submission submission = {.id = sub->id,
                                           .pieces = octets.pieces,
                                           .piece_count = octets.count,
-                                          .envelope_size = m->submit.envelope};
+                                          .envelope_size = said->envelope};
     enum spool_added how =
         spool_add(q->spool, &submission, &sub->transaction, &envelope, &sub->letter, &err);
     if (how == SPOOL_TOO_LARGE)
-        submit_large(sub, &m->submit);
+        submit_large(sub, said);
     else
         added(sub, how, &envelope, &err);
+}
+
+// ---- what a receiver says
+
+// Of a letter that may stand in a part of the log that was not read yet: it came with an earlier
+// queue's lease. As many as there are credits for, and the octets are in the receiver's arena.
+struct parked {
+    struct link link; // in queue.parked
+    struct ipc_channel *channel;
+    struct msg said; // without its extents
+    struct octets octets;
+};
+
+static void take(struct queue *q, struct ipc_channel *channel, const struct msg *m,
+                 struct octets octets)
+{
+    if (m->type == MSG_slice)
+        take_slice(q, channel, m->slot, &m->slice, octets);
+    else
+        take_submission(q, channel, m->slot, &m->submit, octets);
+}
+
+static const struct mail_id *letter_of(const struct msg *m)
+{
+    return m->type == MSG_slice ? &m->slice.letter : &m->submit.letter;
+}
+
+static void park(struct queue *q, struct ipc_channel *channel, const struct msg *m,
+                 struct octets octets)
+{
+    struct parked *parked = calloc(1, sizeof *parked);
+    must(parked != NULL);
+    *parked = (struct parked){.channel = channel, .said = *m, .octets = octets};
+    list_append(&q->parked, &parked->link);
+}
+
+static void free_parked(struct parked *parked)
+{
+    list_remove(&parked->link);
+    free(parked->octets.pieces);
+    free(parked);
+}
+
+// In the order in which they came.
+void queue_unpark(struct queue *q)
+{
+    for (struct link *at; (at = list_pop(&q->parked));) {
+        struct parked *parked = CONTAINER_OF(at, struct parked, link);
+        take(q, parked->channel, &parked->said, parked->octets);
+        free(parked);
+    }
+}
+
+static void arrived(struct ipc_channel *channel, const struct msg *m, struct str extents)
+{
+    struct role *role = ipc_context(channel);
+    struct queue *q = role->state;
+    struct octets octets;
+    if (!take_extents(q, channel, extents, &octets))
+        ipc_break(channel, "what it submits is not in its arena");
+    else if (queue_may_be_logged(q, letter_of(m)))
+        park(q, channel, m, octets);
+    else
+        take(q, channel, m, octets);
+}
+
+void queue_on_slice(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    (void)owner;
+    arrived(channel, m, m->slice.extents);
+}
+
+void queue_on_submit(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    (void)owner;
+    arrived(channel, m, m->submit.extents);
+}
+
+void queue_on_discard(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    struct role *role = ipc_context(channel);
+    struct queue *q = role->state;
+    struct part *part = find_part(q, &m->discard.letter);
+    (void)owner;
+    if (part && part->channel == channel && !part->submitted)
+        end_part(part);
+    LIST_EACH(&q->parked, at, after)
+    {
+        struct parked *parked = CONTAINER_OF(at, struct parked, link);
+        if (parked->channel != channel ||
+            !mail_id_equal(letter_of(&parked->said), &m->discard.letter))
+            continue;
+        if (parked->said.type == MSG_slice)
+            answer_slice(channel, parked->said.slot, false, 451);
+        else
+            answer_submission(channel, parked->said.slot, false, 451);
+        free_parked(parked);
+    }
 }
 
 // ---- the end of a receiver
@@ -481,6 +559,12 @@ void queue_receiver_gone(struct queue *q, struct ipc_channel *channel)
         part->channel = NULL;
         if (!part->submitted && !part->over)
             end_part(part);
+    }
+    LIST_EACH(&q->parked, at, after)
+    {
+        struct parked *parked = CONTAINER_OF(at, struct parked, link);
+        if (parked->channel == channel)
+            free_parked(parked);
     }
     struct arena_map *map = find_arena(q, ipc_instance(channel));
     if (map) {

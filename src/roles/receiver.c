@@ -98,6 +98,7 @@ static void lost(struct ipc_channel *channel, enum ipc_type request, void *owner
         letter_slice_lost(r, owner);
     } else if (request == MSG_lease) {
         r->leasing = false;
+        receiver_want_lease(r); // the next queue may be there already
     } else if (request == MSG_lookup) {
         struct session *s = owner;
         s->asking = false;
@@ -109,6 +110,8 @@ static void peer(struct role *role, struct ipc_channel *channel)
 {
     struct receiver *r = role->state;
     if (ipc_peer(channel) == IPC_QUEUE) {
+        // An id of another queue's lease waits until this one has read its log: new letters do not.
+        r->lease_left = 0;
         receiver_want_lease(r);
         letter_resubmit(r);
         receiver_go_on(r);

@@ -85,13 +85,19 @@ uint64_t letter_size(const struct letter *letter)
 
 // ---- the end of a letter
 
-static void discard(struct receiver *r, const struct letter *letter)
+static void say_discard(struct receiver *r, const struct letter *letter)
 {
     struct ipc_channel *queue = role_peer(r->role, IPC_QUEUE);
     struct msg m = {.type = MSG_discard};
     m.discard.letter = letter->id;
-    if (queue && letter->written && !letter->submitted)
+    if (queue)
         ipc_send(queue, &m);
+}
+
+static void discard(struct receiver *r, const struct letter *letter)
+{
+    if (letter->written && !letter->submitted)
+        say_discard(r, letter);
 }
 
 static void drop(struct receiver *r, struct letter *letter)
@@ -110,10 +116,12 @@ static void drop(struct receiver *r, struct letter *letter)
 
 void letter_leave(struct receiver *r, struct letter *letter)
 {
-    if (letter->submitted)
+    if (letter->submitted) {
         letter->session = NULL;
-    else
+        say_discard(r, letter); // the client will send it again: once is enough
+    } else {
         drop(r, letter);
+    }
 }
 
 static void fail(struct receiver *r, struct letter *letter, enum smtp_reply reply)

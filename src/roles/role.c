@@ -351,6 +351,7 @@ int role_main(const struct role_ops *ops, int argc, char **argv)
     fault_start(ipc_role_name(ops->role));
     os_signals_ignore();
     os_clock_start();
+    os_memory_start();
     s->role.ops = ops;
     for (int i = 0; i < IPC_ROLES; i++)
         list_init(&s->peers[i]);

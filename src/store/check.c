@@ -524,7 +524,7 @@ static void judge_index(struct check *c, const struct use *use, const struct tra
 
 static void take_segment(struct check *c, struct use *use)
 {
-    struct trailer trailer;
+    struct trailer trailer = {0};
     bool is_index;
     c->index_wanted = read_trailer(c, use, &trailer, &is_index);
     buf_clear(&c->index);

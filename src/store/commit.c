@@ -85,7 +85,7 @@ bool segment_unused(const struct spool *s, const struct segment *seg)
 static struct segment *oldest_unused(const struct spool *s)
 {
     bool few = s->segment_count <= SEGMENTS_KEPT && !s->short_of_space && !s->full;
-    if (few || list_empty(&s->segments))
+    if (few || s->recovery || list_empty(&s->segments))
         return NULL;
     struct segment *seg = CONTAINER_OF(s->segments.next, struct segment, link);
     return seg->suspect || !segment_unused(s, seg) ? NULL : seg;
@@ -121,6 +121,7 @@ static void begin_use(struct spool *s, struct segment *seg)
 {
     seg->use = ++s->last_use;
     seg->end = SEGMENT_BLOCK;
+    seg->index_size = 0;
     seg->fresh = true;
     os_random(seg->epoch, sizeof seg->epoch);
     list_append(&s->segments, &seg->link);
@@ -483,8 +484,16 @@ static void commit_done(struct os_job *job)
 
 size_t batch_room(const struct spool *s)
 {
-    size_t most = (size_t)s->options.segment_size - SEGMENT_BLOCK;
+    size_t most = (size_t)s->options.segment_size / 2;
     return most < FRAME_MAX ? most : FRAME_MAX;
+}
+
+bool batch_takes(const struct spool *s, uint64_t data_size)
+{
+    size_t most = batch_room(s) / 2;
+    if (most > SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX)
+        most = SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX;
+    return s->gathering->frame.len + SEGMENT_RECORD_HEADER + data_size <= most;
 }
 
 // Puts as many of the states into the frame as it takes.
@@ -507,18 +516,38 @@ static void put_states(struct batch *b)
     b->frame_records = b->letter_records + b->aborting + count;
 }
 
+// What the index of its segment grows by with this frame.
+static uint64_t index_growth(const struct batch *b)
+{
+    uint64_t places = (uint64_t)b->letter_records * (SEGMENT_RECORD_HEADER + PLACE_FIXED);
+    uint64_t abort = b->aborting ? SEGMENT_RECORD_HEADER + ABORT_FIXED : 0;
+    return places + abort + b->states_framed - b->states_done;
+}
+
+static bool segment_takes(const struct segment *seg, uint64_t frame, uint64_t growth)
+{
+    return seg->size - seg->end >= frame + index_room(seg, seg->index_size + growth);
+}
+
 // Gives s->flying its place in the log and hands it to the commit thread.
 static void fly(struct spool *s)
 {
     struct batch *b = s->flying;
     must(buf_ok(&b->frame));
     size_t need = (b->frame.len + SEGMENT_BLOCK - 1) / SEGMENT_BLOCK * SEGMENT_BLOCK;
-    if (!s->current || s->current->size - s->current->end < need)
+    uint64_t growth = index_growth(b);
+    if (s->current && !segment_takes(s->current, need, growth)) {
+        index_leave(s, s->current);
+        s->current = NULL;
+    }
+    if (!s->current)
         begin_next(s);
+    must(segment_takes(s->current, need, growth));
     b->segment = s->current;
     b->offset = s->current->end;
     b->number = s->next_frame++;
     s->current->end += need;
+    s->current->index_size += growth;
     if (fault_bites(BITE_early_reuse)) {
         compact_arrived(s, b);
         compact_done(s, b);
@@ -581,7 +610,7 @@ bool spool_begin(struct spool *s, struct loop *loop, struct err *err)
         !os_workers_open(&s->writers, loop, "bodies", LARGE_THREADS, err))
         return false;
     spool_begin_remembering(s);
+    recover_begin(s);
     want_spare(s);
-    compact(s);
     return true;
 }

@@ -76,8 +76,7 @@ static bool copy_letter(struct spool *s, struct spool_letter *letter, struct str
 {
     struct batch *b = s->gathering;
     size_t start = b->frame.len;
-    size_t most = SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX;
-    if (start + SEGMENT_RECORD_HEADER + record.len > most)
+    if (!batch_takes(s, record.len))
         return false;
     segment_put_record(&b->frame, RECORD_LETTER, letter->large ? RECORD_LARGE : 0, record);
     must(buf_ok(&b->frame));
@@ -156,12 +155,12 @@ void compact_done(struct spool *s, struct batch *b)
 
 // The log with the segment that it is about to need. A disk that is short of space gets back all
 // but the current segment and the reserve; a full one also what is dead between the living, but for
-// an eighth, which the ends of frames and segments take.
+// a half, for the ends of frames and segments, and the indexes, take up to that.
 bool beyond_bound(const struct spool *s)
 {
     uint64_t size = s->options.segment_size;
     uint64_t surplus = s->short_of_space || s->full ? 1 + SEGMENTS_RESERVE : SEGMENTS_SURPLUS;
-    uint64_t live = s->full ? s->live_bytes + s->live_bytes / 8 : 2 * s->live_bytes;
+    uint64_t live = s->full ? s->live_bytes + s->live_bytes / 2 : 2 * s->live_bytes;
     return (s->segment_count + segment_is_due(s)) * size > live + surplus * size;
 }
 
@@ -198,7 +197,8 @@ static void move_some(struct spool *s, struct segment *seg)
 // too, and its file goes.
 void compact(struct spool *s)
 {
-    if (s->moving || s->retiring || s->closing || s->stuck || list_empty(&s->segments))
+    if (s->recovery || s->moving || s->retiring || s->closing || s->stuck ||
+        list_empty(&s->segments))
         return;
     struct segment *oldest = CONTAINER_OF(s->segments.next, struct segment, link);
     if (oldest == s->current || !(oldest->suspect || beyond_bound(s)))

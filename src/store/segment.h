@@ -28,7 +28,8 @@ struct segment {
     uint64_t number; // of the file: log/NUMBER
     uint64_t use;    // place in the log; 0 = never used
     uint64_t size;
-    uint64_t end; // where the next frame goes
+    uint64_t end;        // where the next frame goes
+    uint64_t index_size; // octets of the index's payload, were it left now
     uint8_t epoch[SEGMENT_EPOCH];
     int fd; // -1 = the file is still to be made
     // Owned by the spool:

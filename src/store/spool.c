@@ -68,9 +68,6 @@ static void hour_is_over(struct timer *timer)
 
 void spool_begin_remembering(struct spool *s)
 {
-    size_t at = 0;
-    for (struct spool_letter *l = spool_next(s, &at); l; l = spool_next(s, &at))
-        l->from_start = true;
     s->remember.fire = hour_is_over;
     loop_set_timer(s->loop, &s->remember, LIMIT_ids_known * 1000);
 }
@@ -159,15 +156,6 @@ static uint64_t total_size(const struct spool_submission *sub)
     return total;
 }
 
-// Octets that the frame has for one more letter's record. Half of it and more stays for states.
-static bool has_room(const struct spool *s, uint64_t data_size)
-{
-    size_t most = batch_room(s) / 2;
-    if (most > SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX)
-        most = SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX;
-    return !s->full && s->gathering->frame.len + SEGMENT_RECORD_HEADER + data_size <= most;
-}
-
 static bool check_envelope(struct str copy, const struct mail_id *id, struct arena *arena,
                            struct envelope *envelope, struct err *err)
 {
@@ -227,7 +215,7 @@ enum spool_added spool_add(struct spool *s, const struct spool_submission *sub,
         return SPOOL_TOO_LARGE;
     uint64_t data_size = LETTER_FIXED + total;
     size_t start = b->frame.len;
-    if (!has_room(s, data_size))
+    if (s->full || !batch_takes(s, data_size))
         return SPOOL_FULL;
     char *to = buf_reserve(&b->frame, (size_t)(SEGMENT_RECORD_HEADER + data_size));
     must(to != NULL);
@@ -251,7 +239,7 @@ enum spool_added spool_add(struct spool *s, const struct spool_submission *sub,
     l->envelope_crc = crc32c(0, head);
     l->body_size = body.len;
     l->body_crc = crc32c(0, body);
-    l->scan_flags = scan.flags;
+    l->scan_flags = (uint8_t)scan.flags;
     set_record(b, start, 0, l, data_size);
     *letter = l;
     return SPOOL_ADDED;
@@ -273,7 +261,7 @@ enum spool_added spool_add_large(struct spool *s, struct large *large, const str
         return SPOOL_BAD;
     size_t start = b->frame.len;
     uint64_t data_size = LETTER_FIXED + envelope_bytes.len;
-    if (!has_room(s, data_size))
+    if (s->full || !batch_takes(s, data_size))
         return SPOOL_FULL;
     char *to = buf_reserve(&b->frame, (size_t)(SEGMENT_RECORD_HEADER + data_size));
     must(to != NULL);
@@ -285,7 +273,7 @@ enum spool_added spool_add_large(struct spool *s, struct large *large, const str
     l->envelope_crc = crc32c(0, envelope_bytes);
     l->body_size = body->scan.size;
     l->body_crc = body->crc;
-    l->scan_flags = body->scan.flags;
+    l->scan_flags = (uint8_t)body->scan.flags;
     set_record(b, start, RECORD_LARGE, l, data_size);
     large_keep(large);
     *letter = l;
@@ -507,7 +495,7 @@ bool spool_open(struct spool **spool, int dir, const struct spool_options *optio
     if (ok && (rc = os_fsync(dir)) < 0)
         ok = err_system(err, rc, "spool/");
     if (ok)
-        ok = spool_recover(s, err);
+        ok = recover_end(s, err);
     if (!ok)
         spool_close(spool);
     return ok;
@@ -526,6 +514,7 @@ void spool_close(struct spool **spool)
     loop_cancel_hook(&s->hook);
     loop_cancel_timer(s->loop, &s->again);
     loop_cancel_timer(s->loop, &s->remember);
+    recover_free(&s->recovery);
     size_t at = 0;
     for (struct spool_letter *l = spool_next(s, &at); l; l = spool_next(s, &at))
         free(l);
@@ -546,6 +535,11 @@ void spool_close(struct spool **spool)
     free(s);
 }
 
+bool spool_indexed(const struct spool *s)
+{
+    return !s->recovery;
+}
+
 void spool_count(const struct spool *s, struct spool_counts *counts)
 {
     *counts = (struct spool_counts){.letters = s->live_letters,
@@ -556,6 +550,10 @@ void spool_count(const struct spool *s, struct spool_counts *counts)
                                     .committed_bytes = s->committed_bytes,
                                     .live_bytes = s->live_bytes,
                                     .moved = s->moved};
+    if (s->recovery) {
+        counts->to_read = s->recovery->segments;
+        counts->read = s->recovery->segments_read;
+    }
 }
 
 bool spool_disk_has(const struct spool *s, uint64_t octets)

@@ -37,7 +37,8 @@ struct spool_recipient {
 
 // One letter of the index. Lives from its commit until its segment is used again, and if it was in
 // the log at the start for LIMIT_ids_known at least, so that a letter which is submitted twice is
-// known (promise 5).
+// known (promise 5). There may be millions: with one recipient, its place in the map and malloc's
+// share it takes less than 200 octets (promise 12).
 struct spool_letter {
     struct mail_id id;
     struct link link;        // in its segment, or among those that are only remembered
@@ -47,19 +48,21 @@ struct spool_letter {
     uint32_t envelope_crc;
     uint32_t body_crc; // large: of the table of CRCs
     uint64_t body_size;
-    uint32_t scan_flags; // enum scan_flags, found in our private copy
     uint32_t recipient_count;
-    uint32_t pending;   // recipients not yet at their end
-    bool durable;       // its batch is on disk
-    bool large;         // the body is the file body/ID
-    bool immovable;     // its record cannot be read: it stays where it is
-    bool from_start;    // it was in the log when the spool was opened
-    uint16_t holders;   // jobs that read it now: it is not moved meanwhile
-    struct timer timer; // the owner's: next attempt
-    struct link due;    // the owner's
+    uint32_t pending;    // recipients not yet at their end
+    uint16_t holders;    // jobs that read it now: it is not moved meanwhile
+    uint8_t scan_flags;  // enum scan_flags, found in our private copy
+    bool durable : 1;    // its batch is on disk
+    bool large : 1;      // the body is the file body/ID
+    bool immovable : 1;  // its record cannot be read: it stays where it is
+    bool from_start : 1; // it was in the log when the spool was opened
+    struct timer timer;  // the owner's: next attempt
+    struct link due;     // the owner's
     void *owner;
     struct spool_recipient recipients[];
 };
+_Static_assert(offsetof(struct spool_letter, recipients) + sizeof(struct spool_recipient) <= 152,
+               "malloc rounds up to 160");
 
 // Something that waits for the batch that is gathering now.
 struct spool_waiter {
@@ -74,14 +77,21 @@ struct spool_waiter {
 struct spool_options {
     uint64_t segment_size;
     uint64_t large_body; // octets; longer bodies are files of their own
+    // Told in the loop's thread when the whole log has been read; NULL: nobody is.
+    void (*found)(void *owner, struct spool_letter *letter); // each with a pending recipient
+    void (*indexed)(void *owner);                            // behind the last of them
+    void *owner;
 };
 
-// Opens spool/ (a directory's descriptor, kept by the caller), takes spool/lock, reads the log: the
-// index is complete afterwards. Before the jail; starts no thread.
+// Opens spool/ (a directory's descriptor, kept by the caller), takes spool/lock, finds the end of
+// the log: letters can be taken after spool_begin. Starts no thread.
 MUST_USE bool spool_open(struct spool **spool, int dir, const struct spool_options *options,
                          struct err *err);
-// Starts the commit thread. After the jail.
+// Starts the threads, and the reading of the log (docs/decisions/0011). After the jail.
 MUST_USE bool spool_begin(struct spool *spool, struct loop *loop, struct err *err);
+// True when the index is complete. Until then an id that may be in the log must not be added, and
+// of a letter that spool_find knows from the log the last states may still be missing.
+bool spool_indexed(const struct spool *spool);
 void spool_close(struct spool **spool);
 
 // What a letter consists of when it arrives: its encoded envelope and its body in pieces. The
@@ -163,6 +173,7 @@ struct spool_counts {
     uint64_t live_bytes; // of the records of letters with a pending recipient
     uint64_t moved;      // letters that were copied forward
     uint64_t commits, committed_bytes;
+    uint64_t read, to_read; // segments of the log, while the index is not complete; else 0
 };
 void spool_count(const struct spool *spool, struct spool_counts *counts);
 // True while the file system has more than `reserve` octets free, and the log can grow.

@@ -1,10 +1,12 @@
 // Shared by the files of the spool: spool.c (index and adding), large.c (bodies in files of their
 // own), commit.c (batches and the commit thread), compact.c (what keeps the log short), recover.c
-// (reading the log at start), check.c (reading it to judge it). Nobody else includes this.
+// (reading the log at start), index.c (index blocks), check.c (reading it to judge it). Nobody else
+// includes this.
 #ifndef STORE_SPOOL_PRIVATE_H
 #define STORE_SPOOL_PRIVATE_H
 
 #include "base/map.h"
+#include "store/index.h"
 #include "store/large.h"
 #include "store/spool.h"
 
@@ -15,7 +17,8 @@ enum record_kind {
     RECORD_STATE = 2,  // id recipient state attempts next_s reason
     RECORD_ABORT = 3,  // segment number, its use, last good offset: what stands behind was never
                        // acknowledged
-    RECORD_PLACE = 4,  // in an index only: the fixed part of a letter, then where its data stands
+    RECORD_PLACE = 4,  // in an index: the letter's record up to its count of recipients, then the
+                       // offset in the segment of its data; flags as the letter's
 };
 
 enum { RECORD_LARGE = 1 }; // flag of RECORD_LETTER
@@ -24,6 +27,7 @@ enum {
     LETTER_FIXED = 16 + 4 + 4 + 8 + 4 + 4 + 4,
     STATE_FIXED = 16 + 4 + 1 + 2 + 4,
     ABORT_FIXED = 8 + 8 + 8,
+    PLACE_FIXED = LETTER_FIXED + 4,
     BATCH_LETTERS_MAX = 4 * 1024 * 1024,
     FRAME_MAX = SEGMENT_FRAME_HEADER + BATCH_LETTERS_MAX + 4 * 1024 * 1024, // with states
     STATES_GATHERED_MAX = 256 * 1024 * 1024, // about a million, in several frames
@@ -90,7 +94,9 @@ struct spool {
     struct batch *flying; // NULL = none
     struct str reasons[REASONS_MAX];
     size_t reason_count;
+    struct recovery *recovery; // NULL once all of the log is known
     bool making_spare, retiring, moving;
+    unsigned leaving;    // segments whose index is being written
     bool short_of_space; // as spool_has_space said last
     bool full;           // no segment could be made: no letter is taken, states use the reserve
     bool stuck;          // the batch that flies waits for a segment
@@ -157,28 +163,65 @@ bool segment_is_due(const struct spool *s); // one more is needed soon
 void segment_retire(struct spool *s, struct segment *seg);
 void batch_init(struct spool *s, struct batch *b);
 void batch_finish(struct batch *b);
-void batch_added(struct spool *s);        // something was added: commit at the end of the turn
-size_t batch_room(const struct spool *s); // octets of one frame at most
+void batch_added(struct spool *s); // something was added: commit at the end of the turn
+// Octets of one frame at most: half a segment, so that an empty one takes it and its index too.
+size_t batch_room(const struct spool *s);
+// True when the batch takes one more letter's record. Half of the frame and more stays for states.
+bool batch_takes(const struct spool *s, uint64_t data_size);
 
 // recover.c
+
+// Damage that is kept under spool/corrupt.
+struct aside {
+    const struct segment *segment;
+    struct index_damage damage;
+    size_t octets;
+    bool written;
+};
+
+// One segment on its way into the index. The helper's while the job runs.
+struct reading {
+    struct os_job job;
+    struct segment *segment;
+    const struct segment *before; // whose end the first frame judges; NULL: nobody's
+    struct segment_index index;
+    enum index_found block;
+    struct aside *asides; // owned
+    size_t aside_count;
+    size_t at; // octets of the payload that were obeyed
+    bool ok;
+    struct err err;
+};
+
+// From spool_open until all of the log is known.
 struct recovery {
     struct spool *spool;
-    // Keeps the damage of a segment, whose octets are in `bytes`.
-    void (*set_aside)(struct recovery *r, const struct segment *seg, uint64_t from, uint64_t to);
     uint32_t now_s;
-    struct segment *segment; // being read
-    struct segment *before;  // whose end is still to be judged by the next frame
-    struct buf memory;
-    struct str bytes;    // the whole segment
-    uint64_t last_frame; // offset of the last whole one, 0 = none
-    bool torn;           // behind it stands the beginning of another
     uint64_t damaged_places;
+    uint64_t last_use;    // of the segments that are to be read
+    struct segment *last; // of them; NULL: there is none
+    uint64_t last_end;    // what stands behind it there is not from before
+    struct reading reading;
+    uint64_t next_frame; // the number that the next segment should begin with
+    uint64_t misfits;    // records of this segment that could not be obeyed
+    size_t segments, segments_read;
+    struct mail_id *bodies; // names in spool/body; owned
+    size_t body_count, body_cap;
+    struct os_job removal;        // of those that no letter has
+    struct segment *told_segment; // how far the owner was told of letters
+    struct link *told;
+    struct timer step;
+    bool failed; // while the files are listed
     struct err err;
-    bool failed;
 };
-// Obeys all frames of one segment: the part without files, for the fuzzer too. Segments in the
-// order of their use.
-void recover_frames(struct recovery *r, struct segment *seg, struct str bytes);
-MUST_USE bool spool_recover(struct spool *s, struct err *err);
+// Obeys at most so many records of the segment's index from *at on: true while there are more. The
+// part without files, for the fuzzer too. Segments in the order of their use.
+bool recover_obey(struct recovery *r, struct segment *seg, const struct segment_index *x,
+                  size_t *at, size_t most);
+// Where the log ends: s->recovery is begun, the segments are known, letters can be taken.
+MUST_USE bool recover_end(struct spool *s, struct err *err);
+// All of it, in the background.
+void recover_begin(struct spool *s);
+void recover_free(struct recovery **r);
 
 #endif

@@ -31,17 +31,10 @@
 #include "os/fault.h"
 #include "os/file.h"
 #include "os/log.h"
+#include "store/check.h"
 #include "store/delivery.h"
 #include "store/maildir.h"
 #include "store/spool_private.h"
-
-#if __has_include("store/check.h")
-#include "store/check.h"
-#define HAS_CHECK
-#endif
-#if __has_include("store/index.h")
-#define HAS_INDEX
-#endif
 
 enum {
     SEGMENT = 64 * 1024,
@@ -488,7 +481,6 @@ static int open_below(int dir, const char *name)
 
 static const struct spool_options options = {.segment_size = SEGMENT, .large_body = LARGE};
 
-#ifdef HAS_CHECK
 struct complaint {
     struct check_report report;
     char text[200]; // the first one
@@ -519,23 +511,11 @@ static void check_spool(const char *path)
     os_close(&dir);
     os_close(&top);
 }
-#else
-static void check_spool(const char *path)
-{
-    (void)path;
-    printf("legal\n");
-    fflush(stdout);
-}
-#endif
 
 static void indexed(struct house *h)
 {
-#ifdef HAS_INDEX
     while (!spool_indexed(h->spool))
         turn(h);
-#else
-    (void)h;
-#endif
 }
 
 static void open_house(struct house *h, const char *path)

@@ -49,22 +49,25 @@ static void found(struct check_report *report, const struct check_finding *findi
     must(check_fact(finding->state)->kind != CHECK_LIFE);
 }
 
-static void set_aside(struct recovery *r, const struct segment *seg, uint64_t from, uint64_t to)
-{
-    (void)r, (void)seg, (void)from, (void)to;
-}
-
 static void compare(const struct check_report *report, struct log *log)
 {
     struct spool *s = spool_new(-1);
-    struct recovery r = {.spool = s, .set_aside = set_aside};
+    struct recovery r = {.spool = s};
     log_link(log, s);
-    for (size_t i = 0; i < log->count; i++)
-        recover_frames(&r, &log->segments[i], str_from(log->bytes[i], SEGMENT));
-    must(r.damaged_places == 0);
+    for (size_t i = 0; i < log->count; i++) {
+        struct segment *seg = &log->segments[i];
+        struct segment_index x;
+        size_t at = 0;
+        index_init(&x);
+        index_of_frames(&x, seg, str_from(log->bytes[i], SEGMENT));
+        must(x.damage_count == 0);
+        while (recover_obey(&r, seg, &x, &at, 1000)) {
+        }
+        index_finish(&x);
+    }
+    must(r.misfits == 0);
     must(report->letters == s->live_letters && report->live_bytes == s->live_bytes);
     must(report->recipients[SPOOL_WAITING] + report->recipients[SPOOL_HELD] == s->live_recipients);
-    buf_finish(&r.memory);
     log_close(&s);
 }
 

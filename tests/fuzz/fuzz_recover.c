@@ -4,10 +4,13 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void set_aside(struct recovery *r, const struct segment *seg, uint64_t from, uint64_t to)
+static void check_damage(const struct segment_index *x)
 {
-    must(from < to && to <= seg->size && from >= SEGMENT_BLOCK);
-    must(r->damaged_places > 0);
+    for (size_t i = 0; i < x->damage_count; i++) {
+        must(x->damage[i].from >= SEGMENT_BLOCK && x->damage[i].from < x->damage[i].to);
+        must(x->damage[i].to <= SEGMENT);
+    }
+    must(x->end >= SEGMENT_BLOCK && x->end <= SEGMENT);
 }
 
 static void check_books(struct spool *s, const struct log *log)
@@ -32,7 +35,6 @@ static void check_books(struct spool *s, const struct log *log)
         }
         must(seg->live == live);
         letters += live;
-        must(seg->end >= SEGMENT_BLOCK && seg->end <= SEGMENT);
     }
     must(letters == s->live_letters && recipients == s->live_recipients);
     must(all == s->letters.count);
@@ -40,12 +42,19 @@ static void check_books(struct spool *s, const struct log *log)
 
 static void recover(struct spool *s, struct log *log)
 {
-    struct recovery r = {.spool = s, .set_aside = set_aside};
+    struct recovery r = {.spool = s};
     for (size_t i = 0; i < log->count; i++) {
-        recover_frames(&r, &log->segments[i], str_from(log->bytes[i], SEGMENT));
+        struct segment *seg = &log->segments[i];
+        struct segment_index x;
+        size_t at = 0;
+        index_init(&x);
+        index_of_frames(&x, seg, str_from(log->bytes[i], SEGMENT));
+        check_damage(&x);
+        while (recover_obey(&r, seg, &x, &at, 3))
+            check_books(s, log);
         check_books(s, log);
+        index_finish(&x);
     }
-    buf_finish(&r.memory);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -44,6 +44,32 @@ static void numbers_of_one_lease_are_different(void **state)
     }
 }
 
+static void an_id_knows_its_lease(void **state)
+{
+    (void)state;
+    // With a carry into each octet, and over the end of the 80 bits.
+    static const uint8_t bases[][10] = {
+        {0},
+        {9, 8, 7, 6, 5, 4, 3, 2, 0xff, 0xf0},
+        {1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
+        {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(bases); i++) {
+        for (uint64_t number = 0; number < 1000; number += 37) {
+            struct mail_id id = mail_id_make(77, bases[i], number);
+            assert_true(mail_id_is_of(&id, bases[i], number + 1));
+            assert_false(mail_id_is_of(&id, bases[i], number));
+        }
+        struct mail_id before = mail_id_make(77, bases[i], UINT64_MAX);
+        assert_false(mail_id_is_of(&before, bases[i], 65536));
+        uint8_t higher[10];
+        memcpy(higher, bases[i], sizeof higher);
+        higher[0] = (uint8_t)(higher[0] + 1);
+        struct mail_id far = mail_id_make(77, higher, 0);
+        assert_false(mail_id_is_of(&far, bases[i], UINT64_MAX));
+    }
+}
+
 static void texts(void **state)
 {
     (void)state;
@@ -113,6 +139,7 @@ int main(void)
         cmocka_unit_test(time_comes_first),
         cmocka_unit_test(the_number_is_added_to_the_base),
         cmocka_unit_test(numbers_of_one_lease_are_different),
+        cmocka_unit_test(an_id_knows_its_lease),
         cmocka_unit_test(texts),
         cmocka_unit_test(texts_sort_by_time),
         cmocka_unit_test(what_is_no_id),

@@ -60,13 +60,23 @@ static inline void wait_for(struct box *b, struct wait *w, bool for_states)
     spool_wait(b->spool, &w->waiter);
 }
 
+static inline void turn(struct box *b)
+{
+    struct err err;
+    assert_true(loop_turn(b->loop, 10, &err));
+}
+
 static inline bool try_open(struct box *b, struct err *err)
 {
     const struct spool_options options = {.segment_size = b->segment_size, .large_body = LARGE};
     if (!spool_open(&b->spool, b->dir, &options, err))
         return false;
     assert_true(loop_open(&b->loop, err));
-    return spool_begin(b->spool, b->loop, err);
+    if (!spool_begin(b->spool, b->loop, err))
+        return false;
+    while (!spool_indexed(b->spool))
+        turn(b);
+    return true;
 }
 
 static inline void open_spool(struct box *b)
@@ -76,15 +86,9 @@ static inline void open_spool(struct box *b)
         fail_msg("%s", err.text);
 }
 
-static inline void turn(struct box *b)
-{
-    struct err err;
-    assert_true(loop_turn(b->loop, 10, &err));
-}
-
 static inline bool busy(const struct spool *s)
 {
-    return !spool_idle(s) || s->making_spare || s->retiring || s->moving ||
+    return !spool_idle(s) || s->making_spare || s->leaving || s->retiring || s->moving ||
            os_workers_waiting(s->helpers) || os_workers_waiting(s->writers);
 }
 
@@ -403,6 +407,18 @@ static inline bool has_file(struct box *b, const char *folder, const char *name)
     char path[160];
     file_path(b, path, folder, name);
     return access(path, F_OK) == 0;
+}
+
+// The last block of each segment, where an index block ends.
+static inline void wipe_indexes(struct box *b)
+{
+    static const char zeros[SEGMENT_BLOCK];
+    for (uint64_t number = 1; number < 1000; number++) {
+        char name[24];
+        segment_name(name, number);
+        if (has_file(b, "log", name))
+            write_at(b, number, b->segment_size - SEGMENT_BLOCK, str_from(zeros, sizeof(zeros)));
+    }
 }
 
 // ---- large bodies

@@ -53,17 +53,14 @@ static void check_start_agrees(struct box *b)
     look(b, &seen);
     assert_int_equal(check_damage(&seen.report), 0);
     size_t corrupt = count_files(b, "corrupt");
-    const struct spool_options options = {.segment_size = b->segment_size, .large_body = LARGE};
-    struct err err;
-    if (!spool_open(&b->spool, b->dir, &options, &err))
-        fail_msg("%s", err.text);
+    open_spool(b);
     const struct spool_counts c = counts(b);
     assert_int_equal(seen.report.letters, c.letters);
     assert_int_equal(seen.report.recipients[SPOOL_WAITING] + seen.report.recipients[SPOOL_HELD],
                      c.recipients);
     assert_int_equal(seen.report.live_bytes, c.live_bytes);
     assert_int_equal(count_files(b, "corrupt"), corrupt);
-    spool_close(&b->spool);
+    close_spool(b);
 }
 
 // ---- writing a log by hand

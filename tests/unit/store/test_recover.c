@@ -59,11 +59,45 @@ static void a_frame_lost_at_the_end_of_a_segment_is_missed(void **state)
     } while (number == 0 || letter->segment->number == number);
     close_spool(b);
     flip(b, number, at + 8); // the epoch: it does not even look like a frame any more
+    wipe_indexes(b);
     open_spool(b);
     assert_null(find(b, n - 2));
     check_letter(b, n - 1, 1, LARGE);
     check_letter(b, n - 3, 1, LARGE);
     assert_int_equal(count_files(b, "corrupt"), 1);
+}
+
+// A block of a later batch in the place of an earlier one's, or the other way round.
+static void a_frame_in_two_places_hides_no_other(void **state)
+{
+    static const struct {
+        uint64_t from, to;
+    } ways[] = {{3, 0}, {0, 3}, {2, 1}, {0, 2}};
+    struct box *b = *state;
+    for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+        uint64_t at[4];
+        char block[SEGMENT_BLOCK];
+        struct spool_letter *letter = NULL;
+        for (uint64_t n = 0; n < 4; n++) {
+            letter = commit(b, n, 1, 500);
+            at[n] = (letter->offset - SEGMENT_FRAME_HEADER) & ~(uint64_t)(SEGMENT_BLOCK - 1);
+        }
+        uint64_t number = letter->segment->number;
+        assert_int_equal(os_pread_all(letter->segment->fd, block, sizeof(block), at[ways[i].from]),
+                         sizeof(block));
+        close_spool(b);
+        write_at(b, number, at[ways[i].to], str_from(block, sizeof(block)));
+        open_spool(b);
+        for (uint64_t n = 0; n < 4; n++) {
+            if (n != ways[i].to)
+                check_letter(b, n, 1, 500);
+            else
+                assert_null(find(b, n));
+        }
+        assert_int_equal(count_files(b, "corrupt"), 1);
+        check_books(b);
+        b = start_over(state);
+    }
 }
 
 static void a_torn_last_batch_is_no_damage(void **state)
@@ -86,6 +120,29 @@ static void a_torn_last_batch_is_no_damage(void **state)
         assert_int_equal(count_files(b, "corrupt"), 0); // its number was given again: none misses
         b = start_over(state);
     }
+}
+
+static void a_last_segment_that_was_cut_stays_the_last(void **state)
+{
+    struct box *b = *state;
+    for (uint64_t n = 0; n < 30; n++)
+        (void)commit(b, n, 1, LARGE);
+    uint64_t number = b->spool->current->number, before = counts(b).segments;
+    assert_true(before >= 3);
+    char name[24], path[160];
+    segment_name(name, number);
+    file_path(b, path, "log", name);
+    close_spool(b);
+    assert_int_equal(truncate(path, SEGMENT_BLOCK), 0); // its header is left
+    open_spool(b);
+    const struct segment *last = CONTAINER_OF(b->spool->segments.prev, struct segment, link);
+    assert_int_equal(last->number, number);
+    (void)commit(b, 100, 1, 100); // begins another one: uses and frames have one order
+    assert_true(find(b, 100)->segment->use > last->use);
+    reopen(b);
+    check_letter(b, 0, 1, LARGE);
+    check_letter(b, 100, 1, 100);
+    check_books(b);
 }
 
 static void a_damaged_header_sets_the_segment_aside(void **state)
@@ -212,7 +269,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(damage_takes_one_frame_and_no_other),
         CASE(a_frame_lost_at_the_end_of_a_segment_is_missed),
+        CASE(a_frame_in_two_places_hides_no_other),
         CASE(a_torn_last_batch_is_no_damage),
+        CASE(a_last_segment_that_was_cut_stays_the_last),
         CASE(a_damaged_header_sets_the_segment_aside),
         CASE(a_body_of_fake_frames_is_a_body),
         CASE(files_that_were_never_used_are_no_trouble),
