@@ -237,18 +237,18 @@ static const struct dialogue authorization[] = {
       T(GREETING "+OK Send PASS\r\n" BYE), "", true },
     { "a password with spaces, kept as they are, RFC 1939 7",
       T("USER alice\r\nPASS  my secret  word \r\n"),
-      T(GREETING "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password\r\n"),
+      T(GREETING "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password; a user is a whole address\r\n"),
       "login(alice| my secret  word ) ", false },
     { "a name and password in UTF-8", T("USER 测试@example.test\r\nPASS 密码 一二三\r\n"),
-      T(GREETING "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password\r\n"),
+      T(GREETING "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password; a user is a whole address\r\n"),
       "login(测试@example.test|密码 一二三) ", false },
     { "arguments of 40 octets are taken, RFC 1939 3",
       T("USER " X40 "\r\nPASS " X40 "\r\n"),
-      T(GREETING "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password\r\n"),
+      T(GREETING "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password; a user is a whole address\r\n"),
       "login(" X40 "|" X40 ") ", false },
     { "PASS wants USER first", T("PASS secret\r\n"), T(GREETING "-ERR Send USER first\r\n"), "", false },
     { "PASS wants USER again after a refusal", T("USER a\r\nPASS b\r\nPASS secret\r\n"),
-      T(GREETING "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password\r\n-ERR Send USER first\r\n"),
+      T(GREETING "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password; a user is a whole address\r\n-ERR Send USER first\r\n"),
       "login(a|b) ", false },
     { "a second USER replaces the first", T("USER bob\r\nUSER alice\r\nPASS secret\r\n"),
       T(GREETING "+OK Send PASS\r\n+OK Send PASS\r\n+OK 3 letters\r\n"),
@@ -274,11 +274,11 @@ static const struct dialogue authorization[] = {
       T("USER a\r\nPASS 1\r\nUSER a\r\nPASS 2\r\nUSER a\r\nPASS sick\r\nUSER a\r\nPASS 3\r\n"
           "USER a\r\nPASS 4\r\nUSER a\r\nPASS 5\r\n" LOGIN),
       T(GREETING
-          "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password\r\n"
-          "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password\r\n"
+          "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password; a user is a whole address\r\n"
+          "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password; a user is a whole address\r\n"
           "+OK Send PASS\r\n-ERR [SYS/TEMP] Local trouble; try again later\r\n"
-          "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password\r\n"
-          "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password\r\n"
+          "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password; a user is a whole address\r\n"
+          "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password; a user is a whole address\r\n"
           "+OK Send PASS\r\n-ERR [AUTH] Wrong user or password too often; closing\r\n"),
       "login(a|1) login(a|2) login(a|sick) login(a|3) login(a|4) login(a|5) ", true },
     { "CAPA is the same before and after the login, RFC 2449 5", T("CAPA\r\n" LOGIN "capa\r\nCAPA x\r\n"),
@@ -850,7 +850,8 @@ static void test_apop(void **state)
         {"USER bob\r\nAPOP alice " DIGEST "\r\n", "+OK Send PASS\r\n+OK 3 letters\r\n",
          "apop(alice|" DIGEST ") "},
         {"APOP alice 00000000000000000000000000000000\r\n",
-         "-ERR [AUTH] Wrong user or password\r\n", "apop(alice|00000000000000000000000000000000) "},
+         "-ERR [AUTH] Wrong user or password; a user is a whole address\r\n",
+         "apop(alice|00000000000000000000000000000000) "},
         {"APOP\r\nAPOP " DIGEST "\r\nAPOP alice\r\nAPOP alice C4C9334BAC560ECC979E58001B3E22FB\r\n"
          "APOP alice " DIGEST "0\r\n",
          "-ERR This command needs an argument\r\n"

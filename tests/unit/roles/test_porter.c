@@ -14,7 +14,7 @@
 #define TICKET "0123456789ABCDEFGHJKMNPQRS"
 #define TOO_MANY "-ERR [SYS/TEMP] Too many connections; try again later\r\n"
 #define TROUBLE "-ERR [SYS/TEMP] Local trouble; try again later\r\n"
-#define WRONG "-ERR [AUTH] Wrong user or password\r\n"
+#define WRONG "-ERR [AUTH] Wrong user or password; a user is a whole address\r\n"
 #define CLOSING "-ERR [SYS/TEMP] Closing down; try again later\r\n"
 
 struct desk {
