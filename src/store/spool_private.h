@@ -34,7 +34,7 @@ enum {
     SEGMENTS_RESERVE = 2,                    // blank ones, for states when none can be made
     SEGMENTS_KEPT = 1 + SEGMENTS_RESERVE,    // more than so many before one is used again
     SEGMENTS_SURPLUS = 4,                    // beyond twice what lives: docs/spool.md, promise 7
-    MOVE_LETTERS = 512,                      // copied forward at one time
+    MOVE_LETTERS = 2048,                     // copied forward at one time
     MOVE_BYTES = 1024 * 1024,
     REASON_MAX = 200,
     LARGE_THREADS = 4,  // they wait for the disk, and syncs at the same time share its journal
