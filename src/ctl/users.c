@@ -1,4 +1,4 @@
-// posthouse user add, list, remove, password, apop.
+// posthouse user add, list, remove, password, apop, moved, lock, unlock.
 //
 // Two databases hold what belongs to a user, and a command may be cut between them. So a hash is
 // written before its user is there, and removed after the user is gone: what may be left is a hash,
@@ -200,6 +200,64 @@ int user_remove_command(struct command *c)
     return finish(&db, code == EXIT_DONE ? remove_user(c, &db, &address) : code);
 }
 
+// ---- user moved, lock, unlock
+
+// With NEW, or --none.
+static int move(struct command *c, struct databases *db, const struct address *address)
+{
+    struct address to;
+    struct err err;
+    bool back = command_has(c, "none"), forward = command_has(c, "forward");
+    if (back == (c->arg_count == 2) || (back && forward))
+        return command_usage(c, "say where the user has gone, or --none");
+    if (!back && !address_read(c->args[1], c->arena, &to, &err))
+        return command_usage(c, "%.*s: %s", STR_ARG(c->args[1]), err.text);
+    if (!directory_db_move_user(db->directory, address, back ? NULL : &to, forward, &err))
+        return command_error(c, &err);
+    buf_put_escaped(&c->out, c->args[0]);
+    if (back) {
+        buf_put(&c->out, STR(": back\n"));
+        return EXIT_DONE;
+    }
+    buf_put(&c->out, forward ? STR(": mail goes to ") : STR(": moved to "));
+    buf_put_escaped(&c->out, c->args[1]);
+    buf_put_byte(&c->out, '\n');
+    return EXIT_DONE;
+}
+
+int user_moved_command(struct command *c)
+{
+    struct address address;
+    struct databases db;
+    int code = begin(c, &address, &db);
+    return finish(&db, code == EXIT_DONE ? move(c, &db, &address) : code);
+}
+
+static int set_locked(struct command *c, bool locked)
+{
+    struct address address;
+    struct databases db;
+    struct err err;
+    int code = begin(c, &address, &db);
+    if (code == EXIT_DONE && !directory_db_lock_user(db.directory, &address, locked, &err))
+        code = command_error(c, &err);
+    if (code == EXIT_DONE) {
+        buf_put_escaped(&c->out, c->args[0]);
+        buf_put(&c->out, locked ? STR(": locked\n") : STR(": unlocked\n"));
+    }
+    return finish(&db, code);
+}
+
+int user_lock_command(struct command *c)
+{
+    return set_locked(c, true);
+}
+
+int user_unlock_command(struct command *c)
+{
+    return set_locked(c, false);
+}
+
 // ---- user list
 
 static void put_json(struct command *c, const struct directory_user *user)
@@ -214,6 +272,14 @@ static void put_json(struct command *c, const struct directory_user *user)
     json_name(&json, "mailbox");
     put_mailbox(&text, c->conf, user);
     json_put_string(&json, buf_str(&text));
+    json_name(&json, "locked");
+    json_put_bool(&json, user->locked);
+    if (user->moved.len) {
+        json_name(&json, "moved");
+        json_put_string(&json, user->moved);
+        json_name(&json, "forwarded");
+        json_put_bool(&json, user->forwarded);
+    }
     json_name(&json, "created");
     buf_clear(&text);
     date_put_iso(&text, user->created_ms);

@@ -8,6 +8,20 @@ enum lookup_verdict {
     LOOKUP_NO_SUCH_USER, // the domain is ours, the user is not there
     LOOKUP_NOT_HOSTED,   // the domain is not ours
     LOOKUP_TROUBLE,      // the directory cannot say now: 4yz, never 5yz
+    LOOKUP_LOCKED,       // local, but an administrator locked the mailbox
+    LOOKUP_MOVED,        // the user has gone to another address, and mail does not follow
+    LOOKUP_FORWARDED,    // found: mail follows to the address that the message names
+    LOOKUP_EXPANDED,     // resolved: to the mailboxes of `targets`
+    LOOKUP_LOOP,         // the way through aliases does not end: 4yz, it can be mended
+};
+
+// committed, sliced: `status`.
+enum submit_status {
+    SUBMIT_OK = 250,
+    SUBMIT_TROUBLE = 451,  // 4.3.0
+    SUBMIT_NO_SPACE = 452, // 4.3.1
+    SUBMIT_TOO_MANY = 453, // 4.5.3: its aliases stand for more than an envelope holds
+    SUBMIT_LOOP = 554,     // 5.4.6: it was delivered here to all whom it would go to again
 };
 
 // delivered: of each delivery.

@@ -5,14 +5,16 @@
 //     8   arrived_ms
 //     4   flags
 //     text client, helo, session, login
+//     text delivered (not in version 1)
 //     text reverse path: empty for the null path
 //     4   count of recipients
 //     text of each recipient: "postmaster" without @ for the bare postmaster
 #include "mail/envelope.h"
 
 #include "base/limits.h"
+#include "mail/received.h"
 
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 enum { ALL_FLAGS = ENVELOPE_UTF8 | ENVELOPE_8BITMIME | ENVELOPE_SUBMITTED };
 
 static void put_text(struct buf *out, struct str text)
@@ -43,6 +45,7 @@ void envelope_put(struct buf *out, const struct envelope *e)
     put_text(out, e->helo);
     put_text(out, e->session);
     put_text(out, e->login);
+    put_text(out, e->delivered);
     put_address(out, &e->reverse_path);
     buf_put_u32(out, e->recipient_count);
     for (uint32_t i = 0; i < e->recipient_count; i++)
@@ -52,6 +55,7 @@ void envelope_put(struct buf *out, const struct envelope *e)
 // ---- reading
 
 struct reader {
+    uint64_t version;
     struct str rest;
     struct arena *arena;
     struct err *err;
@@ -112,6 +116,19 @@ static bool take_word(struct reader *r, struct str *word)
            err_set(r->err, ERR_TRY_LATER, STATUS(4, 3, 0), "no memory for an envelope");
 }
 
+static bool take_tokens(struct reader *r, struct str *tokens)
+{
+    if (r->version < 2) {
+        *tokens = STR("");
+        return true;
+    }
+    if (!take_word(r, tokens))
+        return false;
+    return (tokens->len % DELIVERED_TOKEN == 0 &&
+            tokens->len <= (size_t)LIMIT_delivered_fields * DELIVERED_TOKEN) ||
+           damaged(r, "tokens that are none");
+}
+
 static bool take_address(struct reader *r, enum path_role role, struct address *address)
 {
     struct str text;
@@ -139,11 +156,10 @@ static bool take_recipients(struct reader *r, struct envelope *e)
 
 static bool take_fixed(struct reader *r, struct envelope *e)
 {
-    uint64_t version;
     struct str id;
-    if (!take_number(r, 1, &version))
+    if (!take_number(r, 1, &r->version))
         return false;
-    if (version != VERSION)
+    if (r->version < 1 || r->version > VERSION)
         return damaged(r, "unknown version");
     if (!take(r, MAIL_ID_SIZE, &id) || !take_number(r, sizeof e->arrived_ms, &e->arrived_ms) ||
         !take_u32(r, &e->flags))
@@ -160,7 +176,8 @@ bool envelope_read(struct str bytes, struct arena *arena, struct envelope *e, st
         return damaged(&r, "too large");
     if (!take_fixed(&r, &read) || !take_word(&r, &read.client) || !take_word(&r, &read.helo) ||
         !take_word(&r, &read.session) || !take_word(&r, &read.login) ||
-        !take_address(&r, PATH_REVERSE, &read.reverse_path) || !take_recipients(&r, &read))
+        !take_tokens(&r, &read.delivered) || !take_address(&r, PATH_REVERSE, &read.reverse_path) ||
+        !take_recipients(&r, &read))
         return false;
     if (r.rest.len > 0)
         return damaged(&r, "bytes behind its end");

@@ -26,6 +26,9 @@ struct envelope {
     struct str helo;
     struct str session; // session id, for the events
     struct str login;   // who logged in, or empty
+    // Tokens of the Delivered-To fields in its header, DELIVERED_TOKEN octets each, one behind the
+    // other: what a loop is known by.
+    struct str delivered;
     const struct address *recipients;
     uint32_t recipient_count; // 1 and more
 };

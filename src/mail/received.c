@@ -172,7 +172,7 @@ void return_path_put(struct buf *out, const struct address *reverse_path)
     buf_put(out, STR(">\r\n"));
 }
 
-void delivered_to_put(struct buf *out, const struct address *recipient, struct str secret)
+void delivered_token_put(struct buf *out, const struct address *recipient, struct str secret)
 {
     enum { TOKEN_SIZE = 10 };
     unsigned char mac[DIGEST_SHA256_SIZE];
@@ -182,9 +182,14 @@ void delivered_to_put(struct buf *out, const struct address *recipient, struct s
     must(buf_ok(&folded));
     digest_hmac_sha256(secret, buf_str(&folded), mac);
     buf_finish(&folded);
-    buf_put(out, STR("Delivered-To: "));
-    address_put(out, recipient);
-    buf_put(out, STR(" ("));
     base32_put(out, str_from(mac, TOKEN_SIZE));
+}
+
+void delivered_to_put(struct buf *out, struct str recipient, struct str token)
+{
+    buf_put(out, STR("Delivered-To: "));
+    buf_put(out, recipient);
+    buf_put(out, STR(" ("));
+    buf_put(out, token);
     buf_put(out, STR(")\r\n"));
 }

@@ -30,7 +30,9 @@ bool received_needs_utf8(struct str header);
 // "Return-Path: <...>" CRLF.
 void return_path_put(struct buf *out, const struct address *reverse_path);
 // "Delivered-To: ADDR (TOKEN)" CRLF. The token, 80 bits of HMAC-SHA-256 over the folded address
-// under the house's secret, tells a loop from a field that somebody else wrote.
-void delivered_to_put(struct buf *out, const struct address *recipient, struct str secret);
+// under the house's secret, in base32, tells a loop from a field that somebody else wrote.
+enum { DELIVERED_TOKEN = 16 };
+void delivered_token_put(struct buf *out, const struct address *recipient, struct str secret);
+void delivered_to_put(struct buf *out, struct str recipient, struct str token);
 
 #endif

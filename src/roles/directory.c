@@ -9,40 +9,40 @@
 #include "roles/role.h"
 
 #include "base/limits.h"
+#include "ipc/targets.h"
 #include "ipc/verdicts.h"
+#include "mail/received.h"
 #include "store/directory_db.h"
 
-enum { TURN_MEMORY = 16384 };
+enum { TURN_MEMORY = 16384, TARGETS_PAGE = LIMIT_message / 3 };
 
 struct directory {
     struct directory_db *db;
+    struct str secret; // of the tokens of Delivered-To
+    struct arena process;
     struct arena turn; // one look-up
-    struct buf mailbox;
+    struct arena item; // one target
+    struct buf mailbox, token, targets;
     struct turn_hook turn_end;
     bool reading;  // the turn's snapshot is open
     bool troubled; // the trouble was logged; once is enough until it is over
 };
 
-static const uint8_t verdicts[] = {
+// For the receiver an alias is an address like another.
+static const uint8_t found_verdicts[] = {
     [DIRECTORY_LOCAL] = LOOKUP_LOCAL,
+    [DIRECTORY_ALIAS] = LOOKUP_LOCAL,
+    [DIRECTORY_FORWARDED] = LOOKUP_FORWARDED,
+    [DIRECTORY_MOVED] = LOOKUP_MOVED,
     [DIRECTORY_NO_SUCH_USER] = LOOKUP_NO_SUCH_USER,
     [DIRECTORY_NOT_HOSTED] = LOOKUP_NOT_HOSTED,
+    [DIRECTORY_LOOP] = LOOKUP_LOOP,
     [DIRECTORY_TROUBLE] = LOOKUP_TROUBLE,
 };
 
-static bool read_recipient(struct str text, struct arena *turn, struct address *address,
-                           struct err *err)
+static void tell_trouble(struct directory *d, enum directory_verdict verdict, const struct err *err)
 {
-    if (str_eq_nocase(text, STR("postmaster"))) {
-        *address = (struct address){.kind = ADDRESS_POSTMASTER};
-        return true;
-    }
-    return address_read(text, turn, address, err);
-}
-
-static void tell_trouble(struct directory *d, const struct err *err)
-{
-    if (err->class != ERR_TRY_LATER)
+    if (verdict == DIRECTORY_TROUBLE && err->class != ERR_TRY_LATER)
         role_fail(err);
     if (!d->troubled)
         log_line(LOG_ERROR, "%s", err->text);
@@ -56,55 +56,131 @@ static void end_of_turn(struct turn_hook *hook)
     d->reading = false;
 }
 
-static enum directory_verdict ask_database(struct role *role, const struct address *address,
-                                           struct directory_user *user, struct err *err)
+static bool begin_reading(struct role *role, struct err *err)
 {
     struct directory *d = role->state;
-    if (!d->reading) {
-        if (!directory_db_begin_reading(d->db, err))
-            return DIRECTORY_TROUBLE;
-        d->reading = true;
-        loop_at_turn_end(role->loop, &d->turn_end);
-    }
-    return directory_db_lookup(d->db, address, &d->turn, user, err);
+    if (d->reading)
+        return true;
+    if (!directory_db_begin_reading(d->db, err))
+        return false;
+    d->reading = true;
+    loop_at_turn_end(role->loop, &d->turn_end);
+    return true;
 }
 
-// The verdict; the mailbox, when it is LOOKUP_LOCAL, is in d->mailbox.
-static uint8_t look_up(struct role *role, struct str recipient)
+// What is found, and `address` for a question of the role's own, live in d->turn.
+static enum directory_verdict look_up(struct role *role, struct str recipient, bool final,
+                                      struct address *address, struct directory_found *found)
 {
     struct directory *d = role->state;
-    struct address address;
-    struct directory_user user;
     struct err err;
     arena_reset(&d->turn);
-    buf_clear(&d->mailbox);
-    if (!read_recipient(recipient, &d->turn, &address, &err)) {
+    if (!address_read_stored(recipient, PATH_FORWARD, &d->turn, address, &err)) {
         // Its asker has read it before: not an answer about an address.
         log_line(LOG_ERROR, "asked for \"%.*s\", which is no address: %s", STR_ARG(recipient),
                  err.text);
-        return LOOKUP_TROUBLE;
+        return DIRECTORY_TROUBLE;
     }
-    enum directory_verdict verdict = ask_database(role, &address, &user, &err);
-    if (verdict == DIRECTORY_TROUBLE)
-        tell_trouble(d, &err);
+    const struct directory_question question = {
+        .address = address, .detail_separator = role->conf->detail_separator, .final = final};
+    enum directory_verdict verdict = DIRECTORY_TROUBLE;
+    if (begin_reading(role, &err))
+        verdict = directory_db_lookup(d->db, &question, &d->turn, found, &err);
+    if (verdict == DIRECTORY_TROUBLE || verdict == DIRECTORY_LOOP)
+        tell_trouble(d, verdict, &err);
     else
         d->troubled = false;
-    if (verdict == DIRECTORY_LOCAL) {
-        conf_put_mailbox(&d->mailbox, role->conf, user.domain_name, user.user_name);
-        must(buf_ok(&d->mailbox));
-    }
-    return verdicts[verdict];
+    return verdict;
 }
 
 static void on_lookup(struct ipc_channel *channel, struct msg *m, void *owner)
 {
     struct role *role = ipc_context(channel);
-    struct directory *d = role->state;
     struct msg reply = {.type = MSG_found, .slot = m->slot};
+    struct directory_found found;
+    struct address address;
     (void)owner;
-    reply.found.verdict = look_up(role, m->lookup.recipient);
-    reply.found.mailbox = buf_str(&d->mailbox);
+    enum directory_verdict verdict = look_up(role, m->lookup.recipient, false, &address, &found);
+    reply.found.verdict = found_verdicts[verdict];
+    if (verdict == DIRECTORY_LOCAL && found.user.locked)
+        reply.found.verdict = LOOKUP_LOCKED;
+    if (verdict == DIRECTORY_MOVED || verdict == DIRECTORY_FORWARDED)
+        reply.found.address = found.user.moved;
     ipc_send(channel, &reply);
+}
+
+// ---- where to deliver
+
+static void put_mailbox(struct role *role, const struct directory_user *user)
+{
+    struct directory *d = role->state;
+    buf_clear(&d->mailbox);
+    conf_put_mailbox(&d->mailbox, role->conf, user->domain_name, user->user_name);
+    must(buf_ok(&d->mailbox));
+}
+
+static void put_token(struct directory *d, const struct address *address)
+{
+    buf_clear(&d->token);
+    delivered_token_put(&d->token, address, d->secret);
+    must(buf_ok(&d->token));
+}
+
+struct page {
+    struct role *role;
+    int64_t last; // number of the last one that is in it
+    bool full, failed;
+};
+
+static bool put_target(void *context, int64_t number, const struct directory_user *user)
+{
+    struct page *page = context;
+    struct directory *d = page->role->state;
+    struct address address;
+    struct err err;
+    if (d->targets.len > TARGETS_PAGE) {
+        page->full = true;
+        return false;
+    }
+    arena_reset(&d->item);
+    if (!address_read(user->address, &d->item, &address, &err)) {
+        log_line(LOG_ERROR, "the directory has a user \"%.*s\": %s", STR_ARG(user->address),
+                 err.text);
+        page->failed = true;
+        return false;
+    }
+    put_mailbox(page->role, user);
+    put_token(d, &address);
+    targets_put(&d->targets, &(struct resolved_target){.address = user->address,
+                                                       .mailbox = buf_str(&d->mailbox),
+                                                       .token = buf_str(&d->token),
+                                                       .locked = user->locked});
+    must(buf_ok(&d->targets));
+    page->last = number;
+    return true;
+}
+
+// One page of what the address stands for. The token is that of the entry that is expanded.
+static void expand(struct role *role, const struct directory_found *found, struct address *address,
+                   uint64_t after, struct msg_resolved *answer)
+{
+    struct directory *d = role->state;
+    struct page page = {.role = role};
+    struct err err;
+    buf_clear(&d->targets);
+    if (after > INT64_MAX || !directory_db_generation(d->db, &answer->generation, &err) ||
+        !directory_db_expand(d->db, found, (int64_t)after, put_target, &page, &err)) {
+        answer->verdict = LOOKUP_TROUBLE;
+        if (after <= INT64_MAX)
+            tell_trouble(d, DIRECTORY_TROUBLE, &err);
+        return;
+    }
+    address->folded_local = found->folded;
+    put_token(d, address);
+    answer->verdict = page.failed ? LOOKUP_TROUBLE : LOOKUP_EXPANDED;
+    answer->token = buf_str(&d->token);
+    answer->targets = buf_str(&d->targets);
+    answer->next = page.full ? (uint64_t)page.last : 0;
 }
 
 static void on_resolve(struct ipc_channel *channel, struct msg *m, void *owner)
@@ -112,9 +188,22 @@ static void on_resolve(struct ipc_channel *channel, struct msg *m, void *owner)
     struct role *role = ipc_context(channel);
     struct directory *d = role->state;
     struct msg reply = {.type = MSG_resolved, .slot = m->slot};
+    struct directory_found found;
+    struct address address;
     (void)owner;
-    reply.resolved.verdict = look_up(role, m->resolve.recipient);
-    reply.resolved.mailbox = buf_str(&d->mailbox);
+    enum directory_verdict verdict =
+        look_up(role, m->resolve.recipient, m->resolve.final, &address, &found);
+    reply.resolved.verdict = found_verdicts[verdict];
+    if (verdict == DIRECTORY_ALIAS || verdict == DIRECTORY_FORWARDED) {
+        expand(role, &found, &address, m->resolve.after, &reply.resolved);
+    } else if (verdict == DIRECTORY_LOCAL) {
+        if (found.user.locked)
+            reply.resolved.verdict = LOOKUP_LOCKED;
+        put_mailbox(role, &found.user);
+        put_token(d, &address);
+        reply.resolved.mailbox = buf_str(&d->mailbox);
+        reply.resolved.token = buf_str(&d->token);
+    }
     ipc_send(channel, &reply);
 }
 
@@ -123,10 +212,15 @@ static bool prepare(struct role *role, struct err *err)
     struct directory *d = calloc(1, sizeof(*d));
     must(d);
     role->state = d;
+    arena_init(&d->process, TURN_MEMORY);
     arena_init(&d->turn, TURN_MEMORY);
-    buf_init(&d->mailbox, LIMIT_message / 2);
+    arena_init(&d->item, TURN_MEMORY);
+    buf_init(&d->mailbox, LIMIT_message / 3);
+    buf_init(&d->token, DELIVERED_TOKEN);
+    buf_init(&d->targets, LIMIT_message);
     d->turn_end.run = end_of_turn;
-    return directory_db_open(&d->db, role->conf->state_dir, DATABASE_READ, err);
+    return directory_db_open(&d->db, role->conf->state_dir, DATABASE_READ, err) &&
+           directory_db_secret(d->db, &d->process, &d->secret, err);
 }
 
 static const struct ipc_handlers handlers = {

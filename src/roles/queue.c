@@ -111,7 +111,7 @@ static void closed(struct ipc_channel *channel, const char *why)
 static void lost(struct ipc_channel *channel, enum ipc_type request, void *owner)
 {
     struct role *role = ipc_context(channel);
-    queue_attempt_lost(role->state, request, owner);
+    queue_request_lost(role->state, request, owner);
     queue_advance(role->state); // at a reload the next one is there already
 }
 
@@ -140,6 +140,7 @@ static bool prepare(struct role *role, struct err *err)
     list_init(&q->late);
     q->has_space = true;
     q->next_batch = 1;
+    os_random(q->hash_key, sizeof q->hash_key);
     return role_open_directory(role, role->conf->spool_dir, true, &q->spool_dir, err);
 }
 

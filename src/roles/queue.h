@@ -2,12 +2,15 @@
 //   queue.c              leases, space, the log's index, the life of the role
 //   queue_submissions.c  letters in: from the receivers' arenas into the spool
 //   queue_pace.c         answers that are kept back while there is a backlog
+//   queue_expand.c       who has a letter: recipients that stand for others, before the log
 //   queue_attempts.c     a letter's way from "due" to "done": resolve, batch, deliver, state
 //   queue_report.c       answers to the administrator
 #ifndef ROLES_QUEUE_H
 #define ROLES_QUEUE_H
 
 #include "base/list.h"
+#include "base/map.h"
+#include "ipc/verdicts.h"
 #include "roles/role.h"
 #include "store/spool.h"
 #include "store/window.h"
@@ -18,14 +21,38 @@ enum {
     KILLS_MAX = 3,   // a delivery that took the postman with it so often is held
 };
 
+struct queue;
+
+// To the directory: where does this recipient's mail go? Part of what asks.
+struct lookup {
+    struct link link;     // in queue.to_resolve until it is asked
+    struct str recipient; // the asker's
+    uint64_t after;       // of the message `resolve`
+    bool final;
+    bool asked; // one of the two will be called
+    void (*answered)(struct queue *q, struct lookup *lookup, const struct msg_resolved *said);
+    void (*lost)(struct queue *q, struct lookup *lookup); // ask again, or let it be
+};
+
+// One recipient of the envelope that is committed.
+struct destination {
+    struct link link;
+    struct str address;
+    struct str mailbox, token; // empty: not known; the attempt asks
+    bool locked;               // likewise
+    bool loops;                // it had this letter before: held
+};
+
 // One delivery that is under way: one recipient of one letter.
 struct attempt {
-    struct link link; // in to_resolve or ready, or none
+    struct link link; // in ready, or none
+    struct lookup lookup;
     struct spool_letter *letter;
     uint32_t recipient;
     unsigned kills;     // postmen that died with it
-    struct str mailbox; // after the resolve; owned
     struct str address; // owned, in the same block as the attempt
+    struct str mailbox; // after the resolve; owned
+    struct str token;   // of Delivered-To; in the mailbox's block
 };
 
 struct queue {
@@ -41,10 +68,11 @@ struct queue {
     struct os_workers *readers; // envelopes and windows
     struct link due;            // letters whose time has come: beyond LIMIT_attempts they wait
     uint64_t due_count;         // and of those whose recipients are being read
-    struct link to_resolve;     // attempts
+    struct link to_resolve;     // lookups
     struct link ready;          // attempts
     size_t attempts;
     unsigned flights;
+    uint64_t hash_key[2];
     uint64_t next_batch;
     uint8_t (*leases)[LEASE_BASE]; // drawn since the start, until the log was read
     size_t lease_count;
@@ -83,17 +111,33 @@ void queue_accept(struct queue *q, struct ipc_channel *channel, uint32_t slot, u
 void queue_pace(struct queue *q);
 // The channel is over: nobody waits there.
 void queue_pace_forget(struct queue *q, const struct ipc_channel *channel);
+// queue_expand.c
+// Asks for each recipient; when all are answered, or time is up, `done` is told once, not before
+// this returned. SUBMIT_LOOP: all had the letter before. The envelope and the arena must live until
+// queue_expansion_close.
+struct expansion;
+struct expansion *queue_expand(struct queue *q, const struct envelope *envelope,
+                               struct arena *arena,
+                               void (*done)(void *owner, enum submit_status status), void *owner);
+void queue_expansion_close(struct expansion **expansion);
+// In the order of the envelope's recipients as they are now; struct destination.
+const struct link *queue_destinations(const struct expansion *x);
+// Replaces the encoded envelope in `out` where the recipients are others than were submitted.
+// False: there are too many of them.
+MUST_USE bool queue_put_expanded(const struct expansion *x, struct buf *out, struct err *err);
+void queue_log_expanded(const struct expansion *x);
 
 // queue_attempts.c
 void queue_letter_durable(struct queue *q, struct spool_letter *letter,
-                          const struct str *addresses);
+                          const struct link *destinations);
 // Sets the timer of a letter's next attempt.
 void queue_schedule(struct queue *q, struct spool_letter *letter);
 // Does what can be done now: resolves, batches.
 void queue_advance(struct queue *q);
 void queue_on_resolved(struct ipc_channel *channel, struct msg *m, void *owner);
 void queue_on_delivered(struct ipc_channel *channel, struct msg *m, void *owner);
-void queue_attempt_lost(struct queue *q, enum ipc_type request, void *owner);
+void queue_put_lookup(struct queue *q, struct lookup *lookup);
+void queue_request_lost(struct queue *q, enum ipc_type request, void *owner);
 
 // queue_report.c
 void queue_ask(struct role *role, struct str what, struct str argument, struct question *question);

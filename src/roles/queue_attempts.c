@@ -6,7 +6,8 @@
 //      ▲                               state "waiting", next time ───────────┘
 //      └──────────────────────────────────────┘
 //
-// A letter just accepted has its recipients at hand; one that waited has them on disk.
+// A letter just accepted has its recipients and their mailboxes at hand (queue_expand.c); one that
+// waited has the recipients on disk.
 #include "roles/queue.h"
 
 #include "base/limits.h"
@@ -63,18 +64,38 @@ void queue_schedule(struct queue *q, struct spool_letter *letter)
 
 // ---- attempts
 
-static void new_attempt(struct queue *q, struct spool_letter *letter, uint32_t recipient,
-                        struct str address)
+static void keep_mailbox(struct attempt *a, struct str mailbox, struct str token)
 {
-    struct attempt *a = calloc(1, sizeof *a + address.len);
+    char *copy = malloc(mailbox.len + token.len + 1);
+    must(copy != NULL);
+    memcpy(copy, mailbox.ptr, mailbox.len);
+    memcpy(copy + mailbox.len, token.ptr, token.len);
+    a->mailbox = str_from(copy, mailbox.len);
+    a->token = str_from(copy + mailbox.len, token.len);
+}
+
+static void resolved(struct queue *q, struct lookup *lookup, const struct msg_resolved *said);
+
+static void new_attempt(struct queue *q, struct spool_letter *letter, uint32_t recipient,
+                        const struct destination *to)
+{
+    struct attempt *a = calloc(1, sizeof *a + to->address.len);
     must(a != NULL);
     a->letter = letter;
     a->recipient = recipient;
-    memcpy(a + 1, address.ptr, address.len);
-    a->address = str_from(a + 1, address.len);
+    memcpy(a + 1, to->address.ptr, to->address.len);
+    a->address = str_from(a + 1, to->address.len);
     letter->recipients[recipient].busy = 1;
     q->attempts++;
-    list_append(&q->to_resolve, &a->link);
+    if (to->mailbox.len && !to->locked) {
+        keep_mailbox(a, to->mailbox, to->token);
+        list_append(&q->ready, &a->link);
+        return;
+    }
+    // What could be expanded was, before it was committed.
+    a->lookup = (struct lookup){
+        .recipient = a->address, .final = true, .answered = resolved, .lost = queue_put_lookup};
+    queue_put_lookup(q, &a->lookup);
 }
 
 static void end_attempt(struct queue *q, struct attempt *a)
@@ -86,6 +107,7 @@ static void end_attempt(struct queue *q, struct attempt *a)
         list_remove(&a->letter->due);
     }
     list_remove(&a->link);
+    list_remove(&a->lookup.link);
     q->attempts--;
     q->ended++;
     free((void *)(uintptr_t)a->mailbox.ptr);
@@ -124,15 +146,22 @@ static void hold(struct queue *q, struct attempt *a, struct str reason)
     end_attempt(q, a);
 }
 
-void queue_letter_durable(struct queue *q, struct spool_letter *letter, const struct str *addresses)
+void queue_letter_durable(struct queue *q, struct spool_letter *letter,
+                          const struct link *destinations)
 {
+    uint32_t i = 0;
     letter->owner = q;
     if (q->attempts + letter->recipient_count > LIMIT_attempts) {
         queue_schedule(q, letter); // found again on disk when there is room
         return;
     }
-    for (uint32_t i = 0; i < letter->recipient_count; i++)
-        new_attempt(q, letter, i, addresses[i]);
+    LIST_EACH(destinations, at, after)
+    {
+        const struct destination *to = CONTAINER_OF(at, struct destination, link);
+        if (letter->recipients[i].state == SPOOL_WAITING)
+            new_attempt(q, letter, i, to);
+        i++;
+    }
     queue_advance(q);
 }
 
@@ -190,7 +219,7 @@ static void fetch_done(struct os_job *job)
             continue;
         buf_clear(&address);
         address_put(&address, &f->envelope.recipients[i]);
-        new_attempt(q, letter, i, buf_str(&address));
+        new_attempt(q, letter, i, &(struct destination){.address = buf_str(&address)});
     }
     if (!f->ok)
         fetch_failed(q, f);
@@ -220,29 +249,45 @@ static void fetch(struct queue *q, struct spool_letter *letter)
 static void resolve(struct queue *q, struct ipc_channel *directory)
 {
     while (!list_empty(&q->to_resolve)) {
-        struct attempt *a = CONTAINER_OF(q->to_resolve.next, struct attempt, link);
+        struct lookup *lookup = CONTAINER_OF(q->to_resolve.next, struct lookup, link);
         struct msg m = {.type = MSG_resolve};
-        m.resolve.recipient = a->address;
-        if (!ipc_request(directory, &m, a))
+        m.resolve.recipient = lookup->recipient;
+        m.resolve.final = lookup->final;
+        m.resolve.after = lookup->after;
+        if (!ipc_request(directory, &m, lookup))
             return;
-        list_remove(&a->link);
+        lookup->asked = true;
+        list_remove(&lookup->link);
     }
+}
+
+// It is asked in the next queue_advance.
+void queue_put_lookup(struct queue *q, struct lookup *lookup)
+{
+    lookup->asked = false;
+    list_append(&q->to_resolve, &lookup->link);
 }
 
 void queue_on_resolved(struct ipc_channel *channel, struct msg *m, void *owner)
 {
     struct role *role = ipc_context(channel);
-    struct queue *q = role->state;
-    struct attempt *a = owner;
-    switch (m->resolved.verdict) {
-    case LOOKUP_LOCAL: {
-        char *copy = malloc(m->resolved.mailbox.len + 1);
-        must(copy != NULL);
-        memcpy(copy, m->resolved.mailbox.ptr, m->resolved.mailbox.len);
-        a->mailbox = str_from(copy, m->resolved.mailbox.len);
+    struct lookup *lookup = owner;
+    lookup->asked = false;
+    lookup->answered(role->state, lookup, &m->resolved);
+    queue_advance(role->state);
+}
+
+static void resolved(struct queue *q, struct lookup *lookup, const struct msg_resolved *said)
+{
+    struct attempt *a = CONTAINER_OF(lookup, struct attempt, lookup);
+    switch (said->verdict) {
+    case LOOKUP_LOCAL:
+        keep_mailbox(a, said->mailbox, said->token);
         list_append(&q->ready, &a->link);
         break;
-    }
+    case LOOKUP_LOCKED:
+        defer(q, a, STR("the mailbox is locked"));
+        break;
     case LOOKUP_NO_SUCH_USER:
         defer(q, a, STR("the user is not there any more"));
         break;
@@ -252,7 +297,6 @@ void queue_on_resolved(struct ipc_channel *channel, struct msg *m, void *owner)
     default:
         defer(q, a, STR("the directory cannot answer"));
     }
-    queue_advance(q);
 }
 
 // ---- batches
@@ -279,7 +323,7 @@ struct builder {
     struct flight *flight;
     const struct spool_letter *letter; // whose `item` and `header` are
     struct window_item item;
-    struct buf envelope, header;
+    struct buf envelope, return_path, header;
 };
 
 static bool put_body(struct flight *f, const struct spool_letter *letter, struct window_item *item)
@@ -304,19 +348,30 @@ static bool put_letter(struct builder *b, const struct spool_letter *letter)
     struct arena arena;
     b->letter = NULL;
     buf_clear(&b->envelope);
-    buf_clear(&b->header);
+    buf_clear(&b->return_path);
     arena_init(&arena, 4 * (size_t)LIMIT_envelope);
     bool ok = spool_read_envelope(f->queue->spool, letter, &b->envelope, &f->err) &&
               envelope_read(buf_str(&b->envelope), &arena, &envelope, &f->err);
     if (ok)
-        return_path_put(&b->header, &envelope.reverse_path);
+        return_path_put(&b->return_path, &envelope.reverse_path);
     arena_finish(&arena);
     if (!ok || !put_body(f, letter, &b->item))
         return false;
     b->letter = letter;
     b->item.id = letter->id;
-    b->item.header = buf_str(&b->header);
     return true;
+}
+
+static void put_item(struct builder *b, const struct attempt *a)
+{
+    buf_clear(&b->header);
+    buf_put(&b->header, buf_str(&b->return_path));
+    delivered_to_put(&b->header, a->address, a->token);
+    must(buf_ok(&b->header));
+    b->item.recipient = a->recipient;
+    b->item.mailbox = a->mailbox;
+    b->item.header = buf_str(&b->header);
+    window_put_item(&b->flight->window, &b->item);
 }
 
 // One that cannot be read, now or ever, must not hold up those it happens to be with.
@@ -324,19 +379,19 @@ static void put_all(struct flight *f)
 {
     struct builder b = {.flight = f};
     buf_init(&b.envelope, LIMIT_envelope);
-    buf_init(&b.header, LIMIT_address * 2);
+    buf_init(&b.return_path, LIMIT_address * 2);
+    buf_init(&b.header, LIMIT_address * 4);
     for (size_t i = 0; i < f->count; i++) {
         const struct attempt *a = f->attempts[i];
         bool ok = b.letter == a->letter || put_letter(&b, a->letter);
         f->read[i] = ok ? ERR_NONE : f->err.class;
-        b.item.recipient = a->recipient;
-        b.item.mailbox = a->mailbox;
         if (ok)
-            window_put_item(&f->window, &b.item);
+            put_item(&b, a);
         else
             log_line(LOG_ERROR, "%s", f->err.text);
     }
     buf_finish(&b.envelope);
+    buf_finish(&b.return_path);
     buf_finish(&b.header);
 }
 
@@ -529,11 +584,12 @@ void queue_on_delivered(struct ipc_channel *channel, struct msg *m, void *owner)
     queue_advance(q);
 }
 
-void queue_attempt_lost(struct queue *q, enum ipc_type request, void *owner)
+void queue_request_lost(struct queue *q, enum ipc_type request, void *owner)
 {
     if (request == MSG_resolve) {
-        struct attempt *a = owner;
-        list_prepend(&q->to_resolve, &a->link);
+        struct lookup *lookup = owner;
+        lookup->asked = false;
+        lookup->lost(q, lookup);
     } else if (request == MSG_deliver) {
         take_back(owner, true);
     }

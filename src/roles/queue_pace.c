@@ -36,7 +36,7 @@ static void say_committed(struct ipc_channel *channel, uint32_t slot)
 {
     struct msg reply = {.type = MSG_committed, .slot = slot};
     reply.committed.ok = true;
-    reply.committed.status = 250;
+    reply.committed.status = SUBMIT_OK;
     ipc_send(channel, &reply);
 }
 

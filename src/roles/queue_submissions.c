@@ -1,8 +1,11 @@
 // Letters on their way in:
 //
-//   submit ──────────────────────────────► spool_add ──► batch ──► committed
-//   slice, slice, ... ──► part ──┐             │ too large
-//                        submit ─┴──► the last slice ──► spool_add_large ──► batch ──► committed
+//   submit ──expand──────────────────────► spool_add ──► batch ──► committed
+//   slice, slice, ... ──► part ──┐               │ too large
+//                 submit ─expand─┴──► the last slice ──► spool_add_large ──► batch ──► committed
+//
+// The envelope is copied first, and its recipients are looked up (queue_expand.c): what is
+// committed is this copy, or the one that was made of it.
 //
 // A body of many slices is a part: it belongs to the channel that its slices came from, and goes
 // when the letter is discarded, when the channel ends, or when the letter is in the log.
@@ -77,11 +80,11 @@ static uint32_t get_u32(const char *p)
     return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
 }
 
-// Where a receiver says that octets lie in its arena, checked here once. The pieces follow the
-// struct's own memory.
+// Where a receiver says that octets lie in its arena, checked here once.
 struct octets {
     struct arena_map *map;
-    struct str *pieces; // owned
+    struct str *all; // owned: room for the envelope's copy, then the pieces
+    struct str *pieces;
     size_t count;
     uint64_t size;
 };
@@ -93,12 +96,13 @@ static bool take_extents(struct queue *q, const struct ipc_channel *channel, str
     *o = (struct octets){.map = find_arena(q, ipc_instance(channel)), .count = extents.len / 8};
     if (!o->map || extents.len % 8 || o->count == 0)
         return false;
-    o->pieces = calloc(o->count, sizeof *o->pieces);
-    must(o->pieces != NULL);
+    o->all = calloc(o->count + 1, sizeof *o->all);
+    must(o->all != NULL);
+    o->pieces = o->all + 1;
     for (size_t i = 0; i < o->count; i++) {
         uint32_t offset = get_u32(extents.ptr + 8 * i), len = get_u32(extents.ptr + 8 * i + 4);
         if (offset > o->map->size || len > o->map->size - offset) {
-            free(o->pieces);
+            free(o->all);
             return false;
         }
         o->pieces[i] = str_from(o->map->memory + offset, len);
@@ -107,9 +111,9 @@ static bool take_extents(struct queue *q, const struct ipc_channel *channel, str
     return true;
 }
 
-static unsigned status_of(const struct err *err)
+static enum submit_status status_of(const struct err *err)
 {
-    return err->status.subject == 3 && err->status.detail == 1 ? 452 : 451;
+    return err->status.subject == 3 && err->status.detail == 1 ? SUBMIT_NO_SPACE : SUBMIT_TROUBLE;
 }
 
 // ---- parts
@@ -203,7 +207,7 @@ static void slice_written(struct large_slice *step)
     let_go_of_arena(slice->octets.map);
     part->slices--;
     free_part_at_end(part);
-    free(slice->octets.pieces);
+    free(slice->octets.all);
     free(slice);
 }
 
@@ -217,7 +221,7 @@ static void take_slice(struct queue *q, struct ipc_channel *channel, uint32_t sl
     bool full = (!part && q->part_count >= LIMIT_bodies) || !fits(q, said->offset, octets.size);
     if (!in_place || full || spool_find(q->spool, &said->letter)) {
         answer_slice(channel, slot, false, in_place && full ? 452 : 451);
-        free(octets.pieces);
+        free(octets.all);
         return;
     }
     if (!part)
@@ -242,16 +246,19 @@ struct submission {
     struct ipc_channel *channel; // NULL when the receiver is gone
     struct link link;            // in queue.submissions
     uint32_t slot;
-    uint64_t came_ms;
+    uint64_t came_ms; // loop time
     struct spool_letter *letter;
     struct mail_id id;
-    struct str *addresses; // of the recipients, in the arena below
+    uint64_t written; // octets of the body that came in slices before
     struct arena transaction;
-    struct octets octets;
+    struct octets octets; // of the body, once the envelope is cut off
+    struct buf bytes;     // our copy of the envelope
+    struct envelope envelope;
+    struct expansion *expansion;
+    bool known; // the id was in the log already
     // A letter with a large body:
     struct part *part;
     struct large_slice last;
-    struct buf envelope; // our copy
 };
 
 static void free_submission(struct submission *sub)
@@ -259,13 +266,15 @@ static void free_submission(struct submission *sub)
     list_remove(&sub->link);
     if (sub->part)
         end_part(sub->part);
-    buf_finish(&sub->envelope);
+    queue_expansion_close(&sub->expansion);
+    buf_finish(&sub->bytes);
     arena_finish(&sub->transaction);
-    free(sub->octets.pieces);
+    free(sub->octets.all);
     free(sub);
 }
 
-static void answer_submission(struct ipc_channel *channel, uint32_t slot, bool ok, unsigned status)
+static void answer_submission(struct ipc_channel *channel, uint32_t slot, bool ok,
+                              enum submit_status status)
 {
     struct msg reply = {.type = MSG_committed, .slot = slot};
     reply.committed.ok = ok;
@@ -273,13 +282,13 @@ static void answer_submission(struct ipc_channel *channel, uint32_t slot, bool o
     ipc_send(channel, &reply);
 }
 
-static void answer(struct submission *sub, bool ok, unsigned status)
+static void answer(struct submission *sub, bool ok, enum submit_status status)
 {
     if (sub->channel)
         answer_submission(sub->channel, sub->slot, ok, status);
 }
 
-static void refuse(struct submission *sub, unsigned status)
+static void refuse(struct submission *sub, enum submit_status status)
 {
     answer(sub, false, status);
     free_submission(sub);
@@ -289,57 +298,57 @@ static void committed(struct spool_waiter *waiter, bool durable)
 {
     struct submission *sub = CONTAINER_OF(waiter, struct submission, waiter);
     struct queue *q = sub->queue;
-    if (!durable && sub->addresses) {
-        answer(sub, false, 451);
-    } else if (sub->addresses) {
-        queue_letter_durable(q, sub->letter, sub->addresses);
+    if (!durable && !sub->known) {
+        answer(sub, false, SUBMIT_TROUBLE);
+    } else if (!sub->known) {
+        queue_letter_durable(q, sub->letter, queue_destinations(sub->expansion));
         if (sub->channel)
             queue_accept(q, sub->channel, sub->slot, sub->letter->recipient_count, sub->came_ms);
     } else { // a known id: acknowledged when what is known of it is durable
         struct spool_letter *known = spool_find(q->spool, &sub->id);
         bool safe = known && known->durable;
-        answer(sub, safe, safe ? 250 : 451);
+        answer(sub, safe, safe ? SUBMIT_OK : SUBMIT_TROUBLE);
         if (safe && !known->owner) // ours, without its addresses
             queue_schedule(q, known);
     }
     free_submission(sub);
 }
 
-static bool keep_addresses(struct submission *sub, const struct envelope *envelope)
+// What goes in a circle is held, by the frame that has the letter.
+static void hold_loops(struct submission *sub)
 {
-    struct buf text;
-    bool ok = true;
-    sub->addresses =
-        arena_alloc_array(&sub->transaction, envelope->recipient_count, sizeof *sub->addresses);
-    if (!sub->addresses)
-        return false;
-    buf_init(&text, LIMIT_address * 2);
-    for (uint32_t i = 0; i < envelope->recipient_count && ok; i++) {
-        buf_clear(&text);
-        address_put(&text, &envelope->recipients[i]);
-        ok = arena_copy(&sub->transaction, buf_str(&text), &sub->addresses[i]);
+    uint32_t i = 0;
+    LIST_EACH(queue_destinations(sub->expansion), at, after)
+    {
+        const struct destination *d = CONTAINER_OF(at, struct destination, link);
+        if (d->loops) {
+            char id[MAIL_ID_TEXT + 1];
+            mail_id_text(&sub->id, id);
+            log_line(LOG_WARNING, "%s for %.*s is held: a mail loop", id, STR_ARG(d->address));
+            spool_set_state(sub->queue->spool, sub->letter, i, SPOOL_HELD,
+                            sub->letter->recipients[i].next_s, STR("a mail loop"));
+        }
+        i++;
     }
-    buf_finish(&text);
-    return ok;
 }
 
 // What the spool said of an addition.
-static void added(struct submission *sub, enum spool_added how, const struct envelope *envelope,
-                  const struct err *err)
+static void added(struct submission *sub, enum spool_added how, const struct err *err)
 {
     char id[MAIL_ID_TEXT + 1];
     mail_id_text(&sub->id, id);
     switch (how) {
     case SPOOL_ADDED:
-        if (!keep_addresses(sub, envelope))
-            sub->addresses = NULL; // found again on disk when the letter is due
+        queue_log_expanded(sub->expansion);
+        hold_loops(sub);
         spool_wait(sub->queue->spool, &sub->waiter);
         return;
     case SPOOL_KNOWN:
+        sub->known = true;
         spool_wait(sub->queue->spool, &sub->waiter);
         return;
     case SPOOL_FULL:
-        refuse(sub, 452);
+        refuse(sub, SUBMIT_NO_SPACE);
         return;
     case SPOOL_BAD:
         log_line(LOG_ERROR, "a letter cannot be taken into the spool: %s: %s", id, err->text);
@@ -353,54 +362,38 @@ static void added(struct submission *sub, enum spool_added how, const struct env
 static void large_written(struct large_slice *last)
 {
     struct submission *sub = CONTAINER_OF(last, struct submission, last);
-    struct envelope envelope;
+    struct envelope unused;
     struct err err;
     sub->octets.map->users--;
     let_go_of_arena(sub->octets.map);
     if (!last->ok)
-        added(sub, SPOOL_BAD, NULL, &last->err);
+        added(sub, SPOOL_BAD, &last->err);
     else if (!sub->channel)
         free_submission(sub); // nobody waits for it any more
     else
         added(sub,
-              spool_add_large(sub->queue->spool, sub->part->large, &sub->id,
-                              buf_str(&sub->envelope), &sub->transaction, &envelope, &sub->letter,
-                              &err),
-              &envelope, &err);
+              spool_add_large(sub->queue->spool, sub->part->large, &sub->id, buf_str(&sub->bytes),
+                              &sub->transaction, &unused, &sub->letter, &err),
+              &err);
 }
 
-// The envelope stands in front: it is copied now, the body by a worker.
-static void cut_envelope(struct submission *sub, uint32_t size)
-{
-    struct octets *o = &sub->octets;
-    buf_init(&sub->envelope, LIMIT_envelope);
-    for (size_t i = 0; i < o->count; i++) {
-        struct str head = str_sub(o->pieces[i], 0, size - sub->envelope.len);
-        buf_put(&sub->envelope, head);
-        o->pieces[i] = str_skip(o->pieces[i], head.len);
-    }
-    must(buf_ok(&sub->envelope));
-}
-
-static void submit_large(struct submission *sub, const struct msg_submit *said)
+static void submit_large(struct submission *sub)
 {
     struct queue *q = sub->queue;
     struct part *part = find_part(q, &sub->id);
     bool ours = part && part->channel == sub->channel && !part->submitted;
-    bool well_formed = said->envelope <= sub->octets.size && said->envelope <= LIMIT_envelope &&
-                       fits(q, said->written, sub->octets.size - said->envelope);
+    bool fitting = fits(q, sub->written, sub->octets.size);
     // What was written in slices before this queue began is gone.
-    if (!well_formed || (part ? !ours || part->size != said->written : said->written != 0)) {
-        refuse(sub, 451);
+    if (!fitting || (part ? !ours || part->size != sub->written : sub->written != 0)) {
+        refuse(sub, SUBMIT_TROUBLE);
         return;
     }
     if (!part && q->part_count >= LIMIT_bodies) {
-        refuse(sub, 452);
+        refuse(sub, SUBMIT_NO_SPACE);
         return;
     }
     sub->part = part ? part : new_part(q, sub->channel, &sub->id);
     sub->part->submitted = true;
-    cut_envelope(sub, said->envelope);
     sub->last = (struct large_slice){.pieces = sub->octets.pieces,
                                      .piece_count = sub->octets.count,
                                      .last = true,
@@ -409,11 +402,77 @@ static void submit_large(struct submission *sub, const struct msg_submit *said)
     large_append(sub->part->large, &sub->last);
 }
 
+static void add_letter(struct submission *sub)
+{
+    struct envelope unused;
+    struct err err;
+    sub->octets.all[0] = buf_str(&sub->bytes);
+    const struct spool_submission submission = {.id = sub->id,
+                                                .pieces = sub->octets.all,
+                                                .piece_count = sub->octets.count + 1,
+                                                .envelope_size = (uint32_t)sub->bytes.len};
+    enum spool_added how = SPOOL_TOO_LARGE;
+    if (!sub->written)
+        how = spool_add(sub->queue->spool, &submission, &sub->transaction, &unused, &sub->letter,
+                        &err);
+    if (how == SPOOL_TOO_LARGE)
+        submit_large(sub);
+    else
+        added(sub, how, &err);
+}
+
+// The directory has said who has the letter.
+static void expanded(void *owner, enum submit_status status)
+{
+    struct submission *sub = owner;
+    struct arena_map *map = sub->octets.map;
+    struct err err;
+    if (!sub->channel)
+        free_submission(sub);
+    else if (status != SUBMIT_OK)
+        refuse(sub, status);
+    else if (!queue_put_expanded(sub->expansion, &sub->bytes, &err))
+        refuse(sub, SUBMIT_TOO_MANY);
+    else
+        add_letter(sub);
+    map->users--;
+    let_go_of_arena(map);
+}
+
+// The envelope stands in front: it is copied and cut off.
+static void cut_envelope(struct submission *sub, uint32_t size)
+{
+    struct octets *o = &sub->octets;
+    for (size_t i = 0; i < o->count && sub->bytes.len < size; i++) {
+        struct str head = str_sub(o->pieces[i], 0, size - sub->bytes.len);
+        buf_put(&sub->bytes, head);
+        o->pieces[i] = str_skip(o->pieces[i], head.len);
+    }
+    o->size -= size;
+    must(buf_ok(&sub->bytes));
+}
+
+static void look_up(struct submission *sub, uint32_t envelope_size)
+{
+    struct err err;
+    if (envelope_size > sub->octets.size || envelope_size > LIMIT_envelope) {
+        err_set(&err, ERR_PEER_WRONG, STATUS(5, 3, 0), "the envelope is larger than the letter");
+        added(sub, SPOOL_BAD, &err);
+        return;
+    }
+    cut_envelope(sub, envelope_size);
+    if (!envelope_read(buf_str(&sub->bytes), &sub->transaction, &sub->envelope, &err)) {
+        added(sub, SPOOL_BAD, &err);
+        return;
+    }
+    sub->octets.map->users++; // while it is asked
+    sub->expansion = queue_expand(sub->queue, &sub->envelope, &sub->transaction, expanded, sub);
+    queue_advance(sub->queue);
+}
+
 static void take_submission(struct queue *q, struct ipc_channel *channel, uint32_t slot,
                             const struct msg_submit *said, struct octets octets)
 {
-    struct envelope envelope;
-    struct err err;
     queue_count_taken(q, octets.size);
     struct submission *sub = calloc(1, sizeof *sub);
     must(sub != NULL);
@@ -422,24 +481,16 @@ static void take_submission(struct queue *q, struct ipc_channel *channel, uint32
                                .slot = slot,
                                .came_ms = loop_now(q->role->loop),
                                .id = said->letter,
+                               .written = said->written,
                                .octets = octets,
                                .waiter.done = committed};
     list_append(&q->submissions, &sub->link);
-    arena_init(&sub->transaction, 4 * (size_t)LIMIT_envelope);
-    if (said->written && !spool_find(q->spool, &sub->id)) {
-        submit_large(sub, said);
-        return;
-    }
-    struct spool_submission submission = {.id = sub->id,
-                                          .pieces = octets.pieces,
-                                          .piece_count = octets.count,
-                                          .envelope_size = said->envelope};
-    enum spool_added how =
-        spool_add(q->spool, &submission, &sub->transaction, &envelope, &sub->letter, &err);
-    if (how == SPOOL_TOO_LARGE)
-        submit_large(sub, said);
+    arena_init(&sub->transaction, 8 * (size_t)LIMIT_envelope);
+    buf_init(&sub->bytes, LIMIT_envelope);
+    if (spool_find(q->spool, &sub->id))
+        added(sub, SPOOL_KNOWN, NULL);
     else
-        added(sub, how, &envelope, &err);
+        look_up(sub, said->envelope);
 }
 
 // ---- what a receiver says
@@ -479,7 +530,7 @@ static void park(struct queue *q, struct ipc_channel *channel, const struct msg 
 static void free_parked(struct parked *parked)
 {
     list_remove(&parked->link);
-    free(parked->octets.pieces);
+    free(parked->octets.all);
     free(parked);
 }
 
@@ -535,7 +586,7 @@ void queue_on_discard(struct ipc_channel *channel, struct msg *m, void *owner)
         if (parked->said.type == MSG_slice)
             answer_slice(channel, parked->said.slot, false, 451);
         else
-            answer_submission(channel, parked->said.slot, false, 451);
+            answer_submission(channel, parked->said.slot, false, SUBMIT_TROUBLE);
         free_parked(parked);
     }
 }

@@ -7,6 +7,7 @@
 #define ROLES_RECEIVER_H
 
 #include "base/list.h"
+#include "mail/delivered.h"
 #include "mail/scan.h"
 #include "proto/smtp_server.h"
 #include "roles/receiver_arena.h"
@@ -34,6 +35,7 @@ struct letter {
     struct mail_id id;
     struct chain envelope, body; // of the body what is in no slice
     struct scan scan;
+    struct delivered delivered;
     uint64_t written;        // octets of the body in slices
     unsigned slices;         // not answered yet
     bool ended;              // nothing is added any more

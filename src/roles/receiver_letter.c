@@ -7,6 +7,7 @@
 #include "roles/receiver.h"
 
 #include "base/limits.h"
+#include "ipc/verdicts.h"
 #include "mail/envelope.h"
 #include "mail/received.h"
 #include "os/clock.h"
@@ -53,6 +54,7 @@ bool letter_begin(struct session *s)
     letter->trouble = SMTP_REPLY_COUNT;
     list_append(&r->letters, &letter->link);
     scan_begin(&letter->scan);
+    delivered_begin(&letter->delivered);
     buf_init(&ip, 64);
     buf_init(&field, 8192);
     struct received received = {.helo = buf_str(&s->smtp.helo),
@@ -100,6 +102,12 @@ static void discard(struct receiver *r, const struct letter *letter)
         say_discard(r, letter);
 }
 
+static void free_letter(struct letter *letter)
+{
+    delivered_finish(&letter->delivered);
+    free(letter);
+}
+
 static void drop(struct receiver *r, struct letter *letter)
 {
     if (letter->trouble == SMTP_REPLY_COUNT) // else it was said before
@@ -111,7 +119,7 @@ static void drop(struct receiver *r, struct letter *letter)
     letter->session = NULL;
     letter->over = true;
     if (letter->slices == 0)
-        free(letter);
+        free_letter(letter);
 }
 
 void letter_leave(struct receiver *r, struct letter *letter)
@@ -189,7 +197,7 @@ static void end_slice(struct receiver *r, struct slice *slice)
     chain_release(&r->arena, &slice->octets);
     free(slice);
     if (--letter->slices == 0 && letter->over)
-        free(letter);
+        free_letter(letter);
     else if (letter->trouble == SMTP_REPLY_COUNT && !letter->over && !letter->ended)
         send_what_is_due(r, letter);
     receiver_go_on(r);
@@ -197,7 +205,10 @@ static void end_slice(struct receiver *r, struct slice *slice)
 
 static enum smtp_reply refusal_of(uint32_t status)
 {
-    return status == 452 ? SMTP_REPLY_no_space : SMTP_REPLY_local_trouble;
+    return status == SUBMIT_NO_SPACE   ? SMTP_REPLY_no_space
+           : status == SUBMIT_TOO_MANY ? SMTP_REPLY_too_many_recipients
+           : status == SUBMIT_LOOP     ? SMTP_REPLY_too_many_hops
+                                       : SMTP_REPLY_local_trouble;
 }
 
 void letter_on_sliced(struct ipc_channel *channel, struct msg *m, void *owner)
@@ -232,6 +243,7 @@ static void read_header(struct receiver *r, struct letter *letter, struct str by
 {
     struct scan *scan = &letter->scan;
     scan_feed(scan, bytes);
+    delivered_feed(&letter->delivered, bytes);
     if (scan->fields > LIMIT_header_fields || scan->fields_size > LIMIT_header)
         fail(r, letter, SMTP_REPLY_header_too_large);
     else if (scan->received >= LIMIT_hops)
@@ -327,6 +339,7 @@ static bool put_envelope(struct session *s, struct letter *letter)
                                       .client = peer_ip(s, &ip),
                                       .helo = buf_str(&smtp->helo),
                                       .session = str_of(s->id),
+                                      .delivered = buf_str(&letter->delivered.tokens),
                                       .recipients = recipients,
                                       .recipient_count = count};
     envelope_put(&bytes, &envelope);

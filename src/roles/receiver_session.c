@@ -78,11 +78,17 @@ static void answer(struct session *s, enum smtp_reply reply, struct str detail)
     pump_resume(&s->pump);
 }
 
-static void refuse(struct session *s, enum smtp_reply reply, const char *rule)
+static void refuse_with(struct session *s, enum smtp_reply reply, struct str detail,
+                        const char *rule)
 {
     log_session(s, EVENT_refused, s->asked_recipient, reply, rule);
     s->asked_recipient = NULL;
-    answer(s, reply, STR(""));
+    answer(s, reply, detail);
+}
+
+static void refuse(struct session *s, enum smtp_reply reply, const char *rule)
+{
+    refuse_with(s, reply, STR(""), rule);
 }
 
 static void drop_letter(struct session *s)
@@ -198,12 +204,25 @@ void session_look_up(struct session *s)
     wait_for_answer(s, SMTP_REPLY_local_trouble);
 }
 
-static void on_recipient_found(struct session *s, uint8_t verdict)
+static void on_recipient_found(struct session *s, const struct msg_found *found)
 {
-    switch (verdict) {
+    switch (found->verdict) {
     case LOOKUP_LOCAL:
         s->asked_recipient = NULL;
         answer(s, SMTP_REPLY_recipient_ok, STR(""));
+        break;
+    case LOOKUP_FORWARDED:
+        s->asked_recipient = NULL;
+        answer(s, SMTP_REPLY_forwarded, found->address);
+        break;
+    case LOOKUP_MOVED:
+        refuse_with(s, SMTP_REPLY_moved, found->address, "directory");
+        break;
+    case LOOKUP_LOCKED:
+        refuse(s, SMTP_REPLY_mailbox_busy, "directory");
+        break;
+    case LOOKUP_LOOP:
+        refuse(s, SMTP_REPLY_alias_loop, "directory");
         break;
     case LOOKUP_NO_SUCH_USER:
         refuse(s, SMTP_REPLY_no_such_user, "directory");
@@ -232,7 +251,7 @@ void session_on_found(struct ipc_channel *channel, struct msg *m, void *owner)
     if (s) {
         s->asking = false;
         if (s->asked_recipient)
-            on_recipient_found(s, m->found.verdict);
+            on_recipient_found(s, &m->found);
         else
             on_helo_found(s, m->found.verdict);
     }

@@ -1,5 +1,12 @@
-// The directory: which domains are hosted here, and which users they have. Written by the command,
-// read by the roles directory and login. (state/directory.db)
+// The directory: which domains are hosted here, which users they have, and which addresses stand
+// for others. Written by the command, read by the roles directory and login. (state/directory.db)
+//
+// An address is a user or an alias. The one exception is an alias that names itself among its
+// targets: then it is a user too, and the mailbox has its copy. A target is a user or an alias of
+// this host, so a way that begins at an alias always ends in mailboxes: what would break that
+// (a loop, more than LIMIT_alias_depth aliases or LIMIT_alias_targets mailboxes, a target that
+// goes away) is refused. An alias whose address has an empty local part is a catch-all: it has what
+// no other entry of its domain has.
 //
 // All comparisons are of folded forms (mail/address.h); what was written is kept for people to
 // read. A user's mailbox is kept as two file names, of domain and user: where they stand below
@@ -18,6 +25,17 @@ struct directory_user {
     struct str domain_name; // file names: see above
     struct str user_name;
     uint64_t created_ms; // wall clock
+    struct str moved;    // as written: where the user has gone; empty: nowhere
+    bool forwarded;      // and mail follows
+    bool locked;         // takes no mail now
+    bool aliased;        // is an alias too, see above
+};
+
+struct directory_target { // of an alias
+    int64_t alias_number; // targets of one alias follow each other
+    struct str alias;     // as written
+    struct str target;
+    uint64_t created_ms; // the alias
 };
 
 struct directory_domain {
@@ -38,20 +56,52 @@ MUST_USE bool directory_db_begin_reading(struct directory_db *db, struct err *er
 void directory_db_end_reading(struct directory_db *db);
 
 enum directory_verdict {
-    DIRECTORY_LOCAL,        // *user says to whom
+    DIRECTORY_LOCAL,        // found->user says to whom
+    DIRECTORY_ALIAS,        // directory_db_expand says to whom
+    DIRECTORY_FORWARDED,    // likewise; found->user.moved says where to
+    DIRECTORY_MOVED,        // found->user.moved says where to; mail does not follow
     DIRECTORY_NO_SUCH_USER, // the domain is hosted, the user is not there
     DIRECTORY_NOT_HOSTED,
+    DIRECTORY_LOOP,    // *err names the alias whose way does not end (4.3.5)
     DIRECTORY_TROUBLE, // *err says what; ERR_GIVE_UP: the database is of no use any more
 };
 
-// Where mail for this address goes. The postmaster, bare or of a hosted domain, is always there
-// (RFC 5321 4.5.1): the user of that name in the domain, else the domain's first user, else the
-// first user of all; the bare one's domain is the first. While there is no user at all that is
+struct directory_question {
+    const struct address *address;
+    // Stands between user and detail, as in user+detail; empty: there are no details.
+    struct str detail_separator;
+    // The address came out of an expansion, or was found to be a mailbox before: users only,
+    // wherever they moved, so that nothing is expanded twice.
+    bool final;
+};
+
+struct directory_found {
+    struct directory_user user;
+    int64_t domain; // of the entry that matched, and its name there
+    struct str folded;
+};
+
+// Where mail for this address goes: the entry of exactly this name, else of the name without the
+// detail, else the catch-all. The postmaster, bare or of a hosted domain, is always there (RFC 5321
+// 4.5.1): the entry of that name in the domain, else the domain's first user, else the first user
+// of all; the bare one's domain is the first. While there is no user at all that is
 // DIRECTORY_TROUBLE.
 MUST_USE enum directory_verdict directory_db_lookup(struct directory_db *db,
-                                                    const struct address *address,
+                                                    const struct directory_question *question,
                                                     struct arena *arena,
-                                                    struct directory_user *user, struct err *err);
+                                                    struct directory_found *found, struct err *err);
+// The mailboxes that an alias stands for, each once, by their numbers, from the one behind `after`
+// (0: the first) until `each` returns false. Texts are valid during the call.
+MUST_USE bool
+directory_db_expand(struct directory_db *db, const struct directory_found *found, int64_t after,
+                    bool (*each)(void *context, int64_t number, const struct directory_user *user),
+                    void *context, struct err *err);
+// Changes when something in the database does. Of this opening only.
+MUST_USE bool directory_db_generation(struct directory_db *db, uint64_t *generation,
+                                      struct err *err);
+// The key of Delivered-To's tokens (mail/received.h): made with the database, never shown.
+MUST_USE bool directory_db_secret(struct directory_db *db, struct arena *arena, struct str *secret,
+                                  struct err *err);
 // The user of exactly this address: for logins and the command.
 MUST_USE bool directory_db_find(struct directory_db *db, const struct address *address,
                                 struct arena *arena, bool *found, struct directory_user *user,
@@ -65,22 +115,41 @@ MUST_USE bool directory_db_each_domain(struct directory_db *db,
 MUST_USE bool directory_db_each_user(struct directory_db *db,
                                      bool (*each)(void *context, const struct directory_user *user),
                                      void *context, struct err *err);
+// Aliases and their targets; forwardings are no aliases.
+MUST_USE bool directory_db_each_target(struct directory_db *db,
+                                       bool (*each)(void *context,
+                                                    const struct directory_target *target),
+                                       void *context, struct err *err);
 
 // ---- writing: ERR_GIVE_UP and a sentence for the administrator where it cannot be
 
-// Without begin each change below is durable when it returns.
+// For adding domains and users together; without begin each change is durable when it returns. What
+// changes a user or an alias that is there is a transaction of its own.
 MUST_USE bool directory_db_begin(struct directory_db *db, struct err *err);
 MUST_USE bool directory_db_commit(struct directory_db *db, struct err *err);
 void directory_db_rollback(struct directory_db *db);
 
 MUST_USE bool directory_db_add_domain(struct directory_db *db, struct str name, struct str folded,
                                       struct err *err);
-// Refused while the domain has users. The name is for messages.
+// Refused while the domain has users or aliases. The name is for messages.
 MUST_USE bool directory_db_remove_domain(struct directory_db *db, struct str name,
                                          struct str folded, struct err *err);
 MUST_USE bool directory_db_add_user(struct directory_db *db, const struct address *address,
                                     struct err *err);
+// Refused while an alias names the user, or somebody moved there.
 MUST_USE bool directory_db_remove_user(struct directory_db *db, const struct address *address,
                                        struct err *err);
+MUST_USE bool directory_db_lock_user(struct directory_db *db, const struct address *address,
+                                     bool locked, struct err *err);
+// `to` NULL: the user is back. With `forward` mail follows, and `to` is of this host.
+MUST_USE bool directory_db_move_user(struct directory_db *db, const struct address *address,
+                                     const struct address *to, bool forward, struct err *err);
+// Adds targets, and the alias where it is not there yet. A target that it has is no error.
+MUST_USE bool directory_db_add_alias(struct directory_db *db, const struct address *address,
+                                     const struct address *targets, size_t count, struct err *err);
+// Takes targets away; count 0: all. *gone: that was the last one, and the alias is no more.
+MUST_USE bool directory_db_remove_alias(struct directory_db *db, const struct address *address,
+                                        const struct address *targets, size_t count, bool *gone,
+                                        struct err *err);
 
 #endif

@@ -350,7 +350,8 @@ void spool_set_state(struct spool *s, struct spool_letter *letter, uint32_t reci
 {
     struct batch *b = s->gathering;
     struct spool_recipient *r = &letter->recipients[recipient];
-    must(letter->durable && recipient < letter->recipient_count && r->state < SPOOL_DELIVERED);
+    must((letter->durable || state == SPOOL_HELD) && recipient < letter->recipient_count &&
+         r->state < SPOOL_DELIVERED);
     r->state = (uint8_t)state;
     r->next_s = next_s;
     r->reason = spool_keep_reason(s, reason);

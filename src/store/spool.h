@@ -121,7 +121,8 @@ MUST_USE enum spool_added spool_add_large(struct spool *spool, struct large *lar
                                           const struct mail_id *id, struct str envelope_bytes,
                                           struct arena *transaction, struct envelope *envelope,
                                           struct spool_letter **letter, struct err *err);
-// Changes a recipient's state: in memory at once, on disk with the batch. At its end (DELIVERED,
+// Changes a recipient's state: in memory at once, on disk with the batch. A letter that is not
+// durable yet can be held only; its frame says so too, or neither is there. At its end (DELIVERED,
 // DROPPED, FAILED) `pending` falls.
 void spool_set_state(struct spool *spool, struct spool_letter *letter, uint32_t recipient,
                      enum spool_state state, uint32_t next_s, struct str reason);

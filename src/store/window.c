@@ -4,7 +4,7 @@
 #include "base/limits.h"
 #include "os/file.h"
 
-enum { ITEM_FIXED = 16 + 4 + 4 + 4 + 8 + 8 + 2 + 2 };
+enum { ITEM_FIXED = 16 + 4 + 4 + 4 + 8 + 8 + 2 + 2, MANIFEST_MAX = LIMIT_delivery_batch * 2048 };
 
 bool window_open(struct window *w, struct err *err)
 {
@@ -13,7 +13,7 @@ bool window_open(struct window *w, struct err *err)
         return err_system(err, w->fd, "memory for a delivery");
     buf_init(&w->bodies,
              SIZE_MAX / 2); // the batch's limits hold: one letter of any size, or several
-    buf_init(&w->manifest, (size_t)LIMIT_delivery_batch * 1024);
+    buf_init(&w->manifest, MANIFEST_MAX);
     return true;
 }
 
@@ -95,7 +95,7 @@ static bool parse_items(struct str rest, uint64_t bodies, struct arena *arena,
                         struct window_view *view, struct err *err)
 {
     *view = (struct window_view){.memory = NULL};
-    if (rest.len > (size_t)LIMIT_delivery_batch * 1024)
+    if (rest.len > MANIFEST_MAX)
         return err_set(err, ERR_PEER_WRONG, STATUS(4, 3, 0), "a manifest that is too long");
     size_t most = rest.len / ITEM_FIXED;
     if (most > LIMIT_delivery_batch)

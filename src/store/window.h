@@ -20,7 +20,7 @@ struct window_item {
     uint32_t crc; // of the body; of a large one's table
     uint64_t offset, size;
     struct str mailbox; // below mail_dir
-    struct str header;  // what final delivery puts on top: Return-Path
+    struct str header;  // what final delivery puts on top: Return-Path, Delivered-To
 };
 
 // Writing: the caller appends each body to `bodies` (its offset is the length before), then its

@@ -59,9 +59,9 @@ class Words(unittest.TestCase):
                 self.assertTrue(text.strip())
 
     def test_what_is_not_there_yet_is_unknown(self):
-        for words in (["alias", "list"], ["queue", "retry", "--all"], ["queue", "hold", "--all"],
+        for words in (["user", "quota", ALICE, "1G"], ["queue", "retry", "--all"], ["queue", "hold", "--all"],
                       ["explain", ALICE], ["trace", "-"], ["dns", "example.test"],
-                      ["relaytest", "127.0.0.1"], ["user", "lock", ALICE]):
+                      ["relaytest", "127.0.0.1"]):
             with self.subTest(words):
                 self.instance.run(*words, code=64)
                 self.assertNotIn(" ".join(words[:2]), self.instance.run("help", conf=False))

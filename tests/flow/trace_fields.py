@@ -11,7 +11,8 @@ RECEIVED = re.compile(
     rb"(?:\s+\(helo=(?P<mark>[a-z-]+)\))?\s+id (?P<id>[0-9A-HJKMNP-TV-Z]{26})"
     rb"(?:\s+for <(?P<for>[^>]+)>)?;\r\n"
     rb"\t" + TIME + rb"\r\n")
-RETURN_PATH = re.compile(rb"Return-Path: <(?P<from>[^>]*)>\r\n")
+RETURN_PATH = re.compile(rb"Return-Path: <(?P<from>[^>]*)>\r\n"
+                         rb"Delivered-To: (?P<to>\S+) \((?P<token>[0-9A-HJKMNP-TV-Z]{16})\)\r\n")
 
 
 def parts(letter):

@@ -59,7 +59,7 @@ static void heard(struct ipc_channel *channel, struct msg *m, void *owner)
     if (m->type == MSG_lookup && e->answer) {
         struct msg reply = {.type = MSG_found, .slot = m->slot};
         reply.found.verdict = 1;
-        reply.found.mailbox = m->lookup.recipient;
+        reply.found.address = m->lookup.recipient;
         ipc_send(channel, &reply);
     }
     if (e->close_inside)

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "ipc/targets.h"
 #include "ipc/verdicts.h"
 #include "store/directory_db.h"
 #include "role_box.h"
@@ -21,6 +22,8 @@ struct fixture {
     struct role_box box;
     struct directory_db *db;
     struct ipc_channel *receiver, *queue;
+    unsigned members; // targets of all pages
+    uint64_t next;
 };
 
 static void keep(struct answer *answer, uint8_t verdict, struct str mailbox)
@@ -34,12 +37,22 @@ static void keep(struct answer *answer, uint8_t verdict, struct str mailbox)
 static void on_found(struct ipc_channel *channel, struct msg *m, void *owner)
 {
     (void)channel;
-    keep(owner, m->found.verdict, m->found.mailbox);
+    keep(owner, m->found.verdict, m->found.address);
 }
 
 static void on_resolved(struct ipc_channel *channel, struct msg *m, void *owner)
 {
-    (void)channel;
+    struct fixture *f = ipc_context(channel);
+    struct str targets = m->resolved.targets;
+    struct resolved_target target;
+    while (targets_take(&targets, &target)) {
+        char address[64];
+        snprintf(address, sizeof address, "member%u@example.com", f->members);
+        f->members += str_eq(target.address, str_of(address)); // in their order
+        assert_int_equal(target.token.len, 16);
+    }
+    assert_int_equal(targets.len, 0);
+    f->next = m->resolved.next;
     keep(owner, m->resolved.verdict, m->resolved.mailbox);
 }
 
@@ -134,7 +147,7 @@ static void it_answers_receiver_and_queue(void **state)
         box_run(&f->box, &found[i].came);
         box_run(&f->box, &resolved[i].came);
         assert_int_equal(found[i].verdict, cases[i].verdict);
-        assert_string_equal(found[i].mailbox, cases[i].mailbox);
+        assert_string_equal(found[i].mailbox, ""); // a receiver has no use for it
         assert_int_equal(resolved[i].verdict, cases[i].verdict);
         assert_string_equal(resolved[i].mailbox, cases[i].mailbox);
     }
@@ -156,6 +169,110 @@ static void changes_are_seen_at_once(void **state)
     ask(f, MSG_lookup, STR("eve@example.com"), &answer);
     box_run(&f->box, &answer.came);
     assert_int_equal(answer.verdict, LOOKUP_LOCAL);
+}
+
+// ---- what stands for others
+
+static void add_alias(struct fixture *f, const char *alias, const char *target)
+{
+    struct address addresses[2];
+    struct err err;
+    assert_true(address_read(str_of(alias), &f->box.arena, &addresses[0], &err));
+    assert_true(address_read(str_of(target), &f->box.arena, &addresses[1], &err));
+    if (!directory_db_add_alias(f->db, &addresses[0], &addresses[1], 1, &err))
+        fail_msg("%s", err.text);
+}
+
+static void an_alias_is_asked_once(void **state)
+{
+    static const struct {
+        const char *asked;
+        bool final;
+        uint8_t verdict;
+        const char *mailbox;
+    } cases[] = {
+        {"info@example.com", false, LOOKUP_EXPANDED, ""},
+        {"info+detail@example.com", false, LOOKUP_EXPANDED, ""},
+        {"info@example.com", true, LOOKUP_NO_SUCH_USER, ""},
+        {"alice+detail@example.com", true, LOOKUP_LOCAL, "example.com/alice"},
+        {"carol@example.com", false, LOOKUP_LOCKED, "example.com/carol"},
+        {"bob@example.com", false, LOOKUP_MOVED, ""},
+        {"bob@example.com", true, LOOKUP_LOCAL, "example.com/bob"},
+    };
+    struct fixture *f = *state;
+    struct address bob, away, carol;
+    struct answer answer;
+    struct err err;
+    add(f, "alice@example.com");
+    add(f, "bob@example.com");
+    add(f, "carol@example.com");
+    add_alias(f, "info@example.com", "alice@example.com");
+    assert_true(address_read(STR("bob@example.com"), &f->box.arena, &bob, &err));
+    assert_true(address_read(STR("bob@elsewhere.example"), &f->box.arena, &away, &err));
+    assert_true(address_read(STR("carol@example.com"), &f->box.arena, &carol, &err));
+    assert_true(directory_db_move_user(f->db, &bob, &away, false, &err));
+    assert_true(directory_db_lock_user(f->db, &carol, true, &err));
+    start(f);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct msg m = {.type = MSG_resolve};
+        answer = (struct answer){.came = false};
+        m.resolve.recipient = str_of(cases[i].asked);
+        m.resolve.final = cases[i].final;
+        assert_true(ipc_request(f->queue, &m, &answer));
+        box_run(&f->box, &answer.came);
+        assert_int_equal(answer.verdict, cases[i].verdict);
+        assert_string_equal(answer.mailbox, cases[i].mailbox);
+    }
+    // For a receiver an alias is an address like another.
+    ask(f, MSG_lookup, STR("info@example.com"), &answer);
+    box_run(&f->box, &answer.came);
+    assert_int_equal(answer.verdict, LOOKUP_LOCAL);
+    ask(f, MSG_lookup, STR("carol@example.com"), &answer);
+    box_run(&f->box, &answer.came);
+    assert_int_equal(answer.verdict, LOOKUP_LOCKED);
+    ask(f, MSG_lookup, STR("bob@example.com"), &answer);
+    box_run(&f->box, &answer.came);
+    assert_int_equal(answer.verdict, LOOKUP_MOVED);
+    assert_string_equal(answer.mailbox, "bob@elsewhere.example");
+}
+
+// An alias of many comes in pages that a message holds; together they are all, each once.
+static void a_long_alias_comes_in_pages(void **state)
+{
+    enum { MEMBERS = 900 };
+    struct fixture *f = *state;
+    struct answer answer;
+    struct address list;
+    struct address *members = calloc(MEMBERS, sizeof *members);
+    struct err err;
+    unsigned pages = 0;
+    assert_non_null(members);
+    assert_true(address_read(STR("all@example.com"), &f->box.arena, &list, &err));
+    assert_true(directory_db_begin(f->db, &err));
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "member%u@example.com", i);
+        assert_true(address_read(str_of(text), &f->box.arena, &members[i], &err));
+        assert_true(directory_db_add_user(f->db, &members[i], &err));
+    }
+    assert_true(directory_db_commit(f->db, &err));
+    assert_true(directory_db_add_alias(f->db, &list, members, MEMBERS, &err));
+    start(f);
+    f->members = 0;
+    f->next = 0;
+    do {
+        struct msg m = {.type = MSG_resolve};
+        answer = (struct answer){.came = false};
+        m.resolve.recipient = STR("all@example.com");
+        m.resolve.after = f->next;
+        assert_true(ipc_request(f->queue, &m, &answer));
+        box_run(&f->box, &answer.came);
+        assert_int_equal(answer.verdict, LOOKUP_EXPANDED);
+        pages++;
+    } while (f->next);
+    assert_int_equal(f->members, MEMBERS);
+    assert_in_range(pages, 2, 10);
+    free(members);
 }
 
 static void all_credits_at_once(void **state)
@@ -202,10 +319,9 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-        CASE(it_answers_receiver_and_queue),
-        CASE(changes_are_seen_at_once),
-        CASE(all_credits_at_once),
-        CASE(it_does_not_start_without_its_database),
+        CASE(it_answers_receiver_and_queue), CASE(changes_are_seen_at_once),
+        CASE(an_alias_is_asked_once),        CASE(a_long_alias_comes_in_pages),
+        CASE(all_credits_at_once),           CASE(it_does_not_start_without_its_database),
     };
     must(argc == 2);
     program = argv[1];

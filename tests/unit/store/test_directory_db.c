@@ -54,8 +54,11 @@ static enum directory_verdict lookup(struct fixture *f, const char *text,
                                      struct directory_user *user, struct err *err)
 {
     struct address address = read_address(f, text);
-    *user = (struct directory_user){.created_ms = 0};
-    return directory_db_lookup(f->db, &address, &f->arena, user, err);
+    struct directory_found found;
+    enum directory_verdict verdict = directory_db_lookup(
+        f->db, &(struct directory_question){.address = &address}, &f->arena, &found, err);
+    *user = found.user;
+    return verdict;
 }
 
 static void refused(bool ok, const struct err *err, const char *text)
@@ -344,7 +347,9 @@ static void no_memory_is_trouble_not_an_answer(void **state)
     fill(f);
     address = read_address(f, "alice@example.com");
     arena_init(&tiny, 8);
-    assert_int_equal(directory_db_lookup(f->db, &address, &tiny, &user, &err), DIRECTORY_TROUBLE);
+    assert_int_equal(directory_db_lookup(f->db, &(struct directory_question){.address = &address},
+                                         &tiny, &(struct directory_found){.domain = 0}, &err),
+                     DIRECTORY_TROUBLE);
     assert_int_equal(err.class, ERR_TRY_LATER);
     assert_false(directory_db_find(f->db, &address, &tiny, &found, &user, &err));
     assert_int_equal(err.class, ERR_TRY_LATER);

@@ -80,7 +80,7 @@ static bool heard(int fd)
 static int read_directory(struct str state_dir, struct turns *turns)
 {
     struct directory_db *db;
-    struct directory_user found;
+    struct directory_found found;
     struct arena arena;
     struct err err;
     arena_init(&arena, 1 << 24);
@@ -88,11 +88,12 @@ static int read_directory(struct str state_dir, struct turns *turns)
         return 1;
     for (unsigned i = 0; i < ROUNDS; i++) {
         struct address address = user(&arena, i);
-        if (directory_db_lookup(db, &address, &arena, &found, &err) != DIRECTORY_NO_SUCH_USER)
+        const struct directory_question question = {.address = &address};
+        if (directory_db_lookup(db, &question, &arena, &found, &err) != DIRECTORY_NO_SUCH_USER)
             return 2;
         if (!tell(turns->to_parent[1]) || !heard(turns->to_child[0]))
             return 3;
-        if (directory_db_lookup(db, &address, &arena, &found, &err) != DIRECTORY_LOCAL)
+        if (directory_db_lookup(db, &question, &arena, &found, &err) != DIRECTORY_LOCAL)
             return 4;
     }
     directory_db_close(&db);

@@ -179,6 +179,27 @@ static void states_and_reasons_outlive_a_restart(void **state)
     }
 }
 
+// A mail loop is held by the frame that has the letter: no start may find it without.
+static void a_letter_may_begin_held(void **state)
+{
+    struct box *b = *state;
+    struct spool_letter *letter = add(b, 1, 2, 100);
+    assert_false(letter->durable);
+    spool_set_state(b->spool, letter, 1, SPOOL_HELD, 7, STR("a mail loop"));
+    uint64_t before = counts(b).commits;
+    for (int run = 0; run < 2; run++) {
+        settle(b);
+        letter = find(b, 1);
+        assert_true(letter->durable);
+        assert_int_equal(letter->recipients[0].state, SPOOL_WAITING);
+        assert_int_equal(letter->recipients[1].state, SPOOL_HELD);
+        assert_true(str_eq(spool_reason(b->spool, &letter->recipients[1]), STR("a mail loop")));
+        if (run == 0)
+            assert_int_equal(counts(b).commits, before + 1);
+        reopen(b);
+    }
+}
+
 static void a_letter_that_waited_is_due_whatever_the_clock_did(void **state)
 {
     struct box *b = *state;
@@ -497,6 +518,7 @@ int main(void)
         CASE(a_bad_submission_leaves_nothing),
         CASE(a_full_batch_says_so_and_the_next_one_takes_it),
         CASE(states_and_reasons_outlive_a_restart),
+        CASE(a_letter_may_begin_held),
         CASE(a_letter_that_waited_is_due_whatever_the_clock_did),
         CASE(more_states_than_a_frame_holds_go_in_several),
         CASE(segments_are_used_again_when_their_letters_ended),

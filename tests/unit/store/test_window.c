@@ -183,7 +183,7 @@ static void a_batch_has_its_limit(void **state)
     char *long_name = calloc(1, UINT16_MAX);
     assert_non_null(long_name);
     item.mailbox = str_from(long_name, UINT16_MAX);
-    for (size_t octets = 0; octets <= (size_t)LIMIT_delivery_batch * 1024; octets += UINT16_MAX)
+    for (size_t octets = 0; octets <= (size_t)LIMIT_delivery_batch * 2048; octets += UINT16_MAX)
         window_put_item(&w, &item);
     assert_false(window_seal(&w, &manifest, &err));
     assert_int_equal(err.class, ERR_OUR_BUG);

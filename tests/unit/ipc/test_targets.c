@@ -1,0 +1,53 @@
+#include "ipc/targets.h"
+
+#include "../check.h"
+
+static void what_was_put_is_taken(void **state)
+{
+    (void)state;
+    const struct resolved_target put[] = {
+        {STR("alice@example.test"), STR("example.test/alice"), STR("0123456789ABCDEF"), false},
+        {STR("用户@例子.测试"), STR(""), STR(""), true},
+    };
+    struct resolved_target target;
+    struct buf bytes;
+    buf_init(&bytes, 4096);
+    for (size_t i = 0; i < ARRAY_LEN(put); i++)
+        targets_put(&bytes, &put[i]);
+    struct str rest = buf_str(&bytes);
+    for (size_t i = 0; i < ARRAY_LEN(put); i++) {
+        assert_true(targets_take(&rest, &target));
+        assert_true(str_eq(target.address, put[i].address));
+        assert_true(str_eq(target.mailbox, put[i].mailbox));
+        assert_true(str_eq(target.token, put[i].token));
+        assert_int_equal(target.locked, put[i].locked);
+    }
+    assert_int_equal(rest.len, 0);
+    assert_false(targets_take(&rest, &target));
+    buf_finish(&bytes);
+}
+
+// Cut anywhere, it is not one, and nothing is taken.
+static void a_torn_one_is_none(void **state)
+{
+    (void)state;
+    struct buf bytes;
+    buf_init(&bytes, 4096);
+    targets_put(&bytes, &(struct resolved_target){STR("a@b"), STR("b/a"), STR("t"), true});
+    for (size_t size = 0; size < bytes.len; size++) {
+        struct resolved_target target;
+        struct str rest = str_sub(buf_str(&bytes), 0, size);
+        assert_false(targets_take(&rest, &target));
+        assert_int_equal(rest.len, size);
+    }
+    buf_finish(&bytes);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_was_put_is_taken),
+        cmocka_unit_test(a_torn_one_is_none),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
