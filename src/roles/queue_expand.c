@@ -301,7 +301,6 @@ void queue_log_expanded(const struct expansion *x)
     mail_id_text(&x->envelope->id, id);
     for (uint32_t i = 0; i < x->count; i++)
         if (x->recipients[i].expanded)
-            log_event(&(struct log_event){.name = EVENT_expanded,
-                                          .id = str_of(id),
-                                          .to = x->recipients[i].lookup.recipient});
+            log_event(&(struct log_event){
+                .name = EVENT_expanded, .id = str_of(id), .to = x->recipients[i].lookup.recipient});
 }
