@@ -442,13 +442,15 @@ static void add_aside(struct reading *reading, const struct segment *seg,
     reading->asides[reading->aside_count++] = (struct aside){.segment = seg, .damage = damage};
 }
 
-// The first frame's number says whether one is missing at the end of the segment before.
+// The first frame's number says whether one is missing at the end of the segment before. Not where
+// that is the oldest of the log and has no whole frame: what its number was nobody knows, and a
+// batch that was under way at a stop looks the same.
 static bool tail_is_lost(const struct recovery *r)
 {
     const struct segment_index *x = &r->reading.index;
     const struct segment *before = r->reading.before;
-    return before && before->end < before->size && x->first_frame > r->next_frame &&
-           !index_begins_with_abort(x);
+    return before && (r->next_frame > 1 || before->use == 1) && before->end < before->size &&
+           x->first_frame > r->next_frame && !index_begins_with_abort(x);
 }
 
 static void read_work(struct os_job *job)
