@@ -7,17 +7,19 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
+import random
 import struct
 import tempfile
 import time
 import unittest
 from unittest import mock
 
-from test_disk import MIB, REASON, Disk, Scene
-from instance import LONG, wait_for
+from test_disk import MIB, Disk, Scene, cannot_mount
+from instance import LONG, Loop, Trouble, wait_for
+from ledger import Ledger
 from post import USERS, seed
-from test_kill import COLLECTOR, READERS, Storm
+from test_kill import CLIENTS, Sender
+from test_kill import USERS as BOXES
 
 SHUTDOWN = 0x8004587D  # FS_IOC_SHUTDOWN: _IOR('X', 125, __u32)
 # What still reaches the disk: all that the system has, the journal, or nothing.
@@ -54,10 +56,9 @@ def mount_again(disk):
 
 def cannot_go_down(kind):
     """Why not, or nothing."""
-    if REASON:
-        return REASON
-    if not shutil.which("mkfs." + kind):
-        return f"no mkfs.{kind}"
+    reason = cannot_mount(kind)
+    if reason:
+        return reason
     directory = tempfile.mkdtemp(prefix="posthouse-power-")
     try:
         disk = Disk(directory, kind, SIZE)
@@ -72,6 +73,34 @@ def cannot_go_down(kind):
         os.rmdir(directory)
 
 
+class Load:
+    """Clients that send, and what they were promised. Nobody takes letters away: what an owner does
+    to a Maildir may be lost with the power."""
+
+    def __init__(self, instance, number):
+        self.instance = instance
+        self.chance = random.Random(number)
+        self.ledger = Ledger(number)
+        where = (instance.address, instance.smtp_port)
+        self.senders = [Sender(self.ledger, where, i) for i in range(CLIENTS)]
+        self.loops = [Loop(sender.work) for sender in self.senders]
+
+    def let_it_run(self):
+        before = len(self.ledger.acknowledged)
+        wait_for(lambda: len(self.ledger.acknowledged) > before + 20, "letters to be acknowledged")
+        time.sleep(self.chance.uniform(0, 0.25))
+
+    def finish(self, bite):
+        """(lost, torn, twice). What a broken promise has damaged stays in the queue, held."""
+        for loop in self.loops:
+            loop.stop()
+        for sender in self.senders:
+            sender.close()
+        with contextlib.suppress(Trouble) if bite else contextlib.nullcontext():
+            self.instance.settle(10 if bite else 120)
+        return self.ledger.count(self.instance, BOXES)
+
+
 class Power(unittest.TestCase):
     def cut(self, kind, names, bite=""):
         """(lost, torn, twice) of a storm with power cuts."""
@@ -84,16 +113,15 @@ class Power(unittest.TestCase):
             stack.enter_context(mock.patch.dict(os.environ, POSTHOUSE_BITE=bite))
             scene = Scene(stack, {name: {"kind": kind, "size": SIZE} for name in names}, settings)
             instance = scene.instance
-            for user in {*READERS, COLLECTOR} - set(USERS):
+            for user in set(BOXES) - set(USERS):
                 instance.add_user(user)
-            storm = Storm(instance, number)
-            storm.collecting.stop()
+            load = Load(instance, number)
             order = [flag for flag in FLAGS for _ in range(ROUNDS)]
-            storm.chance.shuffle(order)
+            load.chance.shuffle(order)
             for flag in order:
-                self.power_fails(storm, [scene.disks[name] for name in names], flag)
-            lost, torn, twice = storm.finish()
-            ledger = storm.ledger
+                self.power_fails(load, [scene.disks[name] for name in names], flag)
+            lost, torn, twice = load.finish(bite)
+            ledger = load.ledger
             print(f"# {kind}, {' and '.join(names)}: seed {number}: {len(order)} power cuts, "
                   f"{len(ledger.acknowledged)} letters acknowledged, {ledger.large} of them large; "
                   f"lost {len(lost)}, torn {len(torn)}, twice {len(twice)}{bite and '; broken: '}"
@@ -103,16 +131,16 @@ class Power(unittest.TestCase):
                 self.assertEqual(instance.events("corrupt"), [])
             return lost, torn, twice
 
-    def power_fails(self, storm, disks, flag):
-        storm.let_it_run()
-        storm.chance.shuffle(disks)
+    def power_fails(self, load, disks, flag):
+        load.let_it_run()
+        load.chance.shuffle(disks)
         for disk in disks:
             go_down(disk, flag)
-            time.sleep(storm.chance.uniform(0, 0.01))
-        storm.instance.kill()
+            time.sleep(load.chance.uniform(0, 0.01))
+        load.instance.kill()
         for disk in disks:
             mount_again(disk)
-        storm.instance.start()
+        load.instance.start()
 
     def nothing_lost(self, kind, names):
         self.assertEqual(self.cut(kind, names), ([], [], []))
