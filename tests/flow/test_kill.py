@@ -239,6 +239,7 @@ class Storm:
         self.near = True
         self.flow.set()
         before = len(self.ledger.acknowledged)
+        slowed = []
 
         def enough():
             if len(self.ledger.acknowledged) < before + 10:
@@ -246,6 +247,8 @@ class Storm:
             time.sleep(self.chance.uniform(0, 0.2))
             unacknowledged, queued = self.ledger.handed_over, self.instance.queue_count()
             if queued is None or queued < OUTSTANDING:
+                if not slowed:  # delivery is faster than the clients just now
+                    slowed.append(self.page.rule("syncfs", role="postman", delay_ms=400))
                 return False
             self.queued.append(queued)
             self.unacknowledged.append(unacknowledged)
