@@ -131,6 +131,7 @@ static bool prepare(struct role *role, struct err *err)
     q->role = role;
     list_init(&q->arenas);
     list_init(&q->submissions);
+    list_init(&q->crowd);
     list_init(&q->parts);
     list_init(&q->parked);
     list_init(&q->questions);
@@ -149,6 +150,7 @@ static bool begin(struct role *role, struct err *err)
     struct queue *q = role->state;
     const struct spool_options options = {.segment_size = LIMIT_segment,
                                           .large_body = LIMIT_large_body,
+                                          .room = queue_room,
                                           .found = found,
                                           .indexed = indexed,
                                           .owner = q};

@@ -61,6 +61,7 @@ struct queue {
     int spool_dir;
     struct link arenas;
     struct link submissions; // that wait for their commit
+    struct link crowd;       // those of them that did not fit into the batch
     struct link parts;       // large bodies that are coming in
     struct link parked;      // that wait until the log was read
     struct link questions;   // of the administrator, that wait for the same
@@ -96,6 +97,8 @@ void queue_on_arena(struct role *role, int fd, uint32_t instance);
 void queue_on_submit(struct ipc_channel *channel, struct msg *m, void *owner);
 void queue_on_slice(struct ipc_channel *channel, struct msg *m, void *owner);
 void queue_on_discard(struct ipc_channel *channel, struct msg *m, void *owner);
+// The spool's batch has room again.
+void queue_room(void *queue);
 // The log was read: what waited for that goes on.
 void queue_unpark(struct queue *q);
 void queue_receiver_gone(struct queue *q, struct ipc_channel *channel);

@@ -245,6 +245,7 @@ struct submission {
     struct queue *queue;
     struct ipc_channel *channel; // NULL when the receiver is gone
     struct link link;            // in queue.submissions
+    struct link crowd;           // in queue.crowd, or none
     uint32_t slot;
     uint64_t came_ms; // loop time
     struct spool_letter *letter;
@@ -332,6 +333,30 @@ static void hold_loops(struct submission *sub)
     }
 }
 
+// With a large body once that is written.
+static enum spool_added put(struct submission *sub, struct err *err)
+{
+    struct spool *spool = sub->queue->spool;
+    struct envelope unused;
+    if (sub->part)
+        return spool_add_large(spool, sub->part->large, &sub->id, buf_str(&sub->bytes),
+                               &sub->transaction, &unused, &sub->letter, err);
+    if (sub->written)
+        return SPOOL_TOO_LARGE;
+    sub->octets.all[0] = buf_str(&sub->bytes);
+    const struct spool_submission submission = {.id = sub->id,
+                                                .pieces = sub->octets.all,
+                                                .piece_count = sub->octets.count + 1,
+                                                .envelope_size = (uint32_t)sub->bytes.len};
+    return spool_add(spool, &submission, &sub->transaction, &unused, &sub->letter, err);
+}
+
+// Behind those that wait: else one of them might be overtaken for ever.
+static enum spool_added put_in_turn(struct submission *sub, struct err *err)
+{
+    return list_empty(&sub->queue->crowd) ? put(sub, err) : SPOOL_FULL;
+}
+
 // What the spool said of an addition.
 static void added(struct submission *sub, enum spool_added how, const struct err *err)
 {
@@ -347,8 +372,12 @@ static void added(struct submission *sub, enum spool_added how, const struct err
         sub->known = true;
         spool_wait(sub->queue->spool, &sub->waiter);
         return;
-    case SPOOL_FULL:
+    case SPOOL_NO_SPACE:
         refuse(sub, SUBMIT_NO_SPACE);
+        return;
+    case SPOOL_FULL: // its octets stay where they are meanwhile
+        list_append(&sub->queue->crowd, &sub->crowd);
+        sub->octets.map->users++;
         return;
     case SPOOL_BAD:
         log_line(LOG_ERROR, "a letter cannot be taken into the spool: %s: %s", id, err->text);
@@ -362,7 +391,6 @@ static void added(struct submission *sub, enum spool_added how, const struct err
 static void large_written(struct large_slice *last)
 {
     struct submission *sub = CONTAINER_OF(last, struct submission, last);
-    struct envelope unused;
     struct err err;
     sub->octets.map->users--;
     let_go_of_arena(sub->octets.map);
@@ -371,10 +399,7 @@ static void large_written(struct large_slice *last)
     else if (!sub->channel)
         free_submission(sub); // nobody waits for it any more
     else
-        added(sub,
-              spool_add_large(sub->queue->spool, sub->part->large, &sub->id, buf_str(&sub->bytes),
-                              &sub->transaction, &unused, &sub->letter, &err),
-              &err);
+        added(sub, put_in_turn(sub, &err), &err);
 }
 
 static void submit_large(struct submission *sub)
@@ -402,23 +427,29 @@ static void submit_large(struct submission *sub)
     large_append(sub->part->large, &sub->last);
 }
 
-static void add_letter(struct submission *sub)
+static void settle(struct submission *sub, enum spool_added how, const struct err *err)
 {
-    struct envelope unused;
-    struct err err;
-    sub->octets.all[0] = buf_str(&sub->bytes);
-    const struct spool_submission submission = {.id = sub->id,
-                                                .pieces = sub->octets.all,
-                                                .piece_count = sub->octets.count + 1,
-                                                .envelope_size = (uint32_t)sub->bytes.len};
-    enum spool_added how = SPOOL_TOO_LARGE;
-    if (!sub->written)
-        how = spool_add(sub->queue->spool, &submission, &sub->transaction, &unused, &sub->letter,
-                        &err);
     if (how == SPOOL_TOO_LARGE)
         submit_large(sub);
     else
-        added(sub, how, &err);
+        added(sub, how, err);
+}
+
+void queue_room(void *queue)
+{
+    struct queue *q = queue;
+    while (!list_empty(&q->crowd)) {
+        struct submission *sub = CONTAINER_OF(q->crowd.next, struct submission, crowd);
+        struct arena_map *map = sub->octets.map;
+        struct err err;
+        enum spool_added how = sub->channel ? put(sub, &err) : SPOOL_NO_SPACE;
+        if (how == SPOOL_FULL)
+            return;
+        list_remove(&sub->crowd);
+        settle(sub, how, &err);
+        map->users--;
+        let_go_of_arena(map);
+    }
 }
 
 // The directory has said who has the letter.
@@ -434,7 +465,7 @@ static void expanded(void *owner, enum submit_status status)
     else if (!queue_put_expanded(sub->expansion, &sub->bytes, &err))
         refuse(sub, SUBMIT_TOO_MANY);
     else
-        add_letter(sub);
+        settle(sub, put_in_turn(sub, &err), &err);
     map->users--;
     let_go_of_arena(map);
 }

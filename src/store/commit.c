@@ -563,12 +563,8 @@ static void seal(struct spool *s)
     fly(s);
 }
 
-static void turn_end(struct turn_hook *hook)
+static void take_off(struct spool *s, struct batch *b)
 {
-    struct spool *s = CONTAINER_OF(hook, struct spool, hook);
-    struct batch *b = s->gathering;
-    if (s->flying || batch_empty(b))
-        return;
     if (s->full && !list_empty(&b->letters)) // gathered before it was
         refuse_letters(s, b);
     if (b->letter_records == 0 && b->state_records == 0) {
@@ -578,6 +574,18 @@ static void turn_end(struct turn_hook *hook)
     s->flying = b;
     s->gathering = b == &s->batches[0] ? &s->batches[1] : &s->batches[0];
     seal(s);
+}
+
+static void turn_end(struct turn_hook *hook)
+{
+    struct spool *s = CONTAINER_OF(hook, struct spool, hook);
+    if (s->flying || batch_empty(s->gathering))
+        return;
+    take_off(s, s->gathering);
+    bool room = s->turned_away;
+    s->turned_away = false;
+    if (room && s->options.room)
+        s->options.room(s->options.owner);
 }
 
 void batch_added(struct spool *s)

@@ -199,6 +199,14 @@ static void set_record(struct batch *b, size_t at, uint8_t flags, const struct s
     buf_finish(&head);
 }
 
+static bool may_add(struct spool *s, uint64_t data_size, enum spool_added *refusal)
+{
+    bool takes = batch_takes(s, data_size);
+    *refusal = s->full ? SPOOL_NO_SPACE : SPOOL_FULL;
+    s->turned_away = s->turned_away || (!s->full && !takes);
+    return takes && !s->full;
+}
+
 enum spool_added spool_add(struct spool *s, const struct spool_submission *sub,
                            struct arena *transaction, struct envelope *envelope,
                            struct spool_letter **letter, struct err *err)
@@ -215,8 +223,9 @@ enum spool_added spool_add(struct spool *s, const struct spool_submission *sub,
         return SPOOL_TOO_LARGE;
     uint64_t data_size = LETTER_FIXED + total;
     size_t start = b->frame.len;
-    if (s->full || !batch_takes(s, data_size))
-        return SPOOL_FULL;
+    enum spool_added refusal;
+    if (!may_add(s, data_size, &refusal))
+        return refusal;
     char *to = buf_reserve(&b->frame, (size_t)(SEGMENT_RECORD_HEADER + data_size));
     must(to != NULL);
     memset(to, 0, SEGMENT_RECORD_HEADER + LETTER_FIXED);
@@ -261,8 +270,9 @@ enum spool_added spool_add_large(struct spool *s, struct large *large, const str
         return SPOOL_BAD;
     size_t start = b->frame.len;
     uint64_t data_size = LETTER_FIXED + envelope_bytes.len;
-    if (s->full || !batch_takes(s, data_size))
-        return SPOOL_FULL;
+    enum spool_added refusal;
+    if (!may_add(s, data_size, &refusal))
+        return refusal;
     char *to = buf_reserve(&b->frame, (size_t)(SEGMENT_RECORD_HEADER + data_size));
     must(to != NULL);
     memcpy(to + SEGMENT_RECORD_HEADER + LETTER_FIXED, envelope_bytes.ptr, envelope_bytes.len);

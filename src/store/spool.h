@@ -77,6 +77,8 @@ struct spool_waiter {
 struct spool_options {
     uint64_t segment_size;
     uint64_t large_body; // octets; longer bodies are files of their own
+    // After an addition was SPOOL_FULL: an empty batch gathers now. NULL: nobody is told.
+    void (*room)(void *owner);
     // Told in the loop's thread when the whole log has been read; NULL: nobody is.
     void (*found)(void *owner, struct spool_letter *letter); // each with a pending recipient
     void (*indexed)(void *owner);                            // behind the last of them
@@ -109,7 +111,8 @@ enum spool_added {
     SPOOL_KNOWN,     // this id is in the log already; *letter is it (perhaps not durable yet)
     SPOOL_TOO_LARGE, // does not fit into a frame: spool_add_large
     SPOOL_BAD,       // the envelope is damaged: err says how
-    SPOOL_FULL,      // the batch is full: try again after the next commit
+    SPOOL_FULL,      // the batch is full: try again when there is `room`
+    SPOOL_NO_SPACE,  // nor will it be taken soon: the disk is full
 };
 // `transaction` receives the decoded envelope.
 MUST_USE enum spool_added spool_add(struct spool *spool, const struct spool_submission *submission,

@@ -99,6 +99,7 @@ struct spool {
     unsigned leaving;    // segments whose index is being written
     bool short_of_space; // as spool_has_space said last
     bool full;           // no segment could be made: no letter is taken, states use the reserve
+    bool turned_away;    // a letter, since the last batch took off: the owner waits for room
     bool stuck;          // the batch that flies waits for a segment
     bool no_spare;       // the last attempt to make one failed
     bool closing;

@@ -219,7 +219,8 @@ static void add(struct post *p)
         large_append(p->large, &p->slice);
         return;
     }
-    case SPOOL_FULL: // 452
+    case SPOOL_FULL:     // nobody is to wait here
+    case SPOOL_NO_SPACE: // 452
         write_ledger(h, "refused", p->number);
         free_post(p);
         return;

@@ -273,6 +273,24 @@ class Broken(Case):
                     client.letter("a@example.org", [ALICE], compose(6 * MIB, 2))
                 self.assert_delivered_one(instance, compose(6 * MIB, 2))
 
+    def test_more_than_a_batch(self):
+        """More letters at once than one batch takes: those that do not fit wait for the next."""
+        with tempfile.TemporaryDirectory() as top:
+            page = fault.Page.create(os.path.join(top, "page"))
+            with Instance(PLAIN, environment={"POSTHOUSE_FAULT": page.path}) as instance:
+                rule = page.rule("fdatasync", role="queue", delay_ms=2000, count=1)
+                clients = [instance.smtp() for _ in range(100)]
+                for number, client in enumerate(clients):
+                    client.begin("a@example.org", [ALICE])
+                    client.send(stuff(compose(MIB if number == 99 else LARGE - KIB, number)))
+                    if number == 0:
+                        wait_for(lambda: page.acted(rule), "a batch on its way to the disk")
+                for client in clients:
+                    client.expect(250)
+                    client.close()
+                instance.settle()
+                self.assertEqual(len(instance.names(ALICE)), len(clients))
+
     def test_rot(self):
         """A body that rotted on the disk is not delivered: the letter is held, the next is not."""
         with Instance(PLAIN) as instance, instance.smtp() as client:

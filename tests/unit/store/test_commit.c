@@ -245,7 +245,7 @@ static void without_a_segment_letters_are_refused_and_states_use_the_reserve(voi
     assert_false(letter.durable);
     assert_true(states.durable);
     assert_int_equal(b->spool->free_count, SEGMENTS_RESERVE - 1);
-    assert_int_equal(try_add(b, 400, 1, 100, &refused), SPOOL_FULL); // although there is room
+    assert_int_equal(try_add(b, 400, 1, 100, &refused), SPOOL_NO_SPACE); // although there is room
     assert_false(spool_has_space(b->spool, 0));
     disarm();
     wait_for_space(b);
