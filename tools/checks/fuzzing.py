@@ -1,6 +1,7 @@
 """The fuzz targets: replay of the saved corpora, and fuzzing for a while."""
 
 import subprocess
+import tempfile
 
 from . import cases
 
@@ -42,11 +43,22 @@ def fuzz(root, directory, name, seconds):
     """The case: nothing is found in so many seconds. New inputs are kept in the build."""
     found = directory / "corpus" / name
     found.mkdir(parents=True, exist_ok=True)
-    arguments = [f"-max_total_time={seconds}", "-print_final_stats=1"]
+    return _fuzz(root, directory, name, seconds, "-print_final_stats=1", str(found))
+
+
+def fuzz_again(root, directory, name, seconds):
+    """The same inputs each time, as far as it comes: what passed once passes again."""
+    with tempfile.TemporaryDirectory() as found:
+        return _fuzz(root, directory, name, seconds, "-seed=1", "-reload=0", found)
+
+
+def _fuzz(root, directory, name, seconds, *arguments):
     dictionary = root / "tests/fuzz" / f"{name}.dict"
+    corpus = root / "tests/fuzz/corpus" / name
+    arguments = [f"-max_total_time={seconds}", *arguments]
+    if corpus.is_dir():
+        arguments.append(str(corpus))
     if dictionary.exists():
         arguments.append(f"-dict={dictionary}")
-    corpus = root / "tests/fuzz/corpus" / name
-    arguments += [str(found), *([str(corpus)] if corpus.is_dir() else [])]
     return cases.check("fuzz", f"{name}: {seconds} s of fuzzing",
                        _run(root, directory, name, arguments, seconds + 120))
