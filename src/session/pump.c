@@ -18,7 +18,7 @@ static void set_timer(struct pump *p)
 // bytes do come meanwhile, which saves two system calls an answer.
 static void ask_events(struct pump *p)
 {
-    unsigned events = p->out->len ? LOOP_WRITE : 0;
+    unsigned events = p->stuck ? LOOP_WRITE : 0;
     if (p->paused ? p->watch.events & LOOP_READ : !p->finishing)
         events |= LOOP_READ;
     if (events != p->watch.events)
@@ -40,6 +40,7 @@ static bool flush_now(struct pump *p)
     while (p->out->len) {
         ssize_t n = net_send(p->watch.fd, buf_str(p->out));
         if (n == -EAGAIN) {
+            p->stuck = true;
             ask_events(p);
             return true;
         }
@@ -51,6 +52,7 @@ static bool flush_now(struct pump *p)
         set_timer(p);
     }
     buf_release(p->out);
+    p->stuck = false;
     if (p->finishing) {
         end(p, PUMP_DONE);
         return false;

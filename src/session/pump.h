@@ -39,6 +39,7 @@ struct pump {
     struct buf kept; // input not taken yet
     uint64_t timeout_ms;
     bool paused, finishing, ended, inside;
+    bool stuck; // the peer takes no more output now
 };
 
 // Takes over fd, also when it fails. `out` belongs to the engine. limit: of kept input, 64 KiB and

@@ -187,6 +187,21 @@ static void nothing_is_given_while_it_waits(void **state)
     check_heard(b, "e2\ne4\ne5\n");
 }
 
+// As an engine does that was answered by another role.
+static void an_answer_asks_the_kernel_for_nothing(void **state)
+{
+    struct box *b = *state;
+    say(b, "p1\n");
+    turn(b);
+    buf_put(&b->out, STR("1\n"));
+    pump_resume(&b->pump);
+    pump_flush(&b->pump);
+    assert_int_equal(b->pump.watch.events, LOOP_READ);
+    turn(b);
+    check_heard(b, "1\n");
+    assert_int_equal(b->pump.watch.events, LOOP_READ);
+}
+
 static void an_answer_at_once_is_no_wait(void **state)
 {
     struct box *b = *state;
@@ -374,6 +389,7 @@ int main(void)
         CASE(lines_are_answered_in_one_piece),
         CASE(a_part_is_kept_until_the_rest_comes),
         CASE(nothing_is_given_while_it_waits),
+        CASE(an_answer_asks_the_kernel_for_nothing),
         CASE(an_answer_at_once_is_no_wait),
         CASE(last_words_are_written_before_the_end),
         CASE(the_peer_may_close_or_break),
