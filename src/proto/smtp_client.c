@@ -267,14 +267,15 @@ static bool next_event(struct smtp_client *c, struct smtp_client_event *event)
     return event->type != SMTP_CLIENT_MORE;
 }
 
-static void advance(struct smtp_client *c)
+// One step that needs no word of the peer. False when there is none.
+static bool advance(struct smtp_client *c)
 {
-    while (c->next != SMTP_STAGE_ready && (c->open == 0 || c->offers.pipelining) &&
-           c->out.len < SMTP_CLIENT_FULL && !tells(c))
-        steps[c->next].write(c);
-    if (c->stage == SMTP_STAGE_text && c->chunked)
-        smtp_client_write_chunk(c);
-    smtp_client_settle(c);
+    if (c->next == SMTP_STAGE_ready)
+        return smtp_client_write_chunk(c) || smtp_client_settle(c);
+    if ((c->open > 0 && !c->offers.pipelining) || c->out.len >= SMTP_CLIENT_FULL)
+        return false;
+    steps[c->next].write(c);
+    return true;
 }
 
 size_t smtp_client_feed(struct smtp_client *c, struct str input, struct smtp_client_event *event)
@@ -285,12 +286,10 @@ size_t smtp_client_feed(struct smtp_client *c, struct str input, struct smtp_cli
     while (!next_event(c, event)) {
         if (used < input.len) {
             used += read_reply(c, str_skip(input, used));
-            continue;
-        }
-        advance(c);
-        if (!next_event(c, event))
+        } else if (!advance(c)) {
             event->type = smtp_client_wants_text(c) ? SMTP_CLIENT_TEXT : SMTP_CLIENT_MORE;
-        break;
+            break;
+        }
     }
     return used;
 }

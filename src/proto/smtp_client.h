@@ -36,9 +36,9 @@ enum smtp_client_event_type {
     SMTP_CLIENT_READY,   // smtp_client_begin or smtp_client_quit; told once
     SMTP_CLIENT_REFUSED, // the peer takes no letters from us: event.result says why. QUIT follows
                          // by itself, and SMTP_CLIENT_CLOSED, for which nobody needs to wait
-    SMTP_CLIENT_TEXT,   // the letter's text is wanted: smtp_client_text or smtp_client_text_end
-    SMTP_CLIENT_RESULT, // event.recipient has its result
-    SMTP_CLIENT_CLOSED, // the session is over: event.end, event.result
+    SMTP_CLIENT_TEXT,    // the letter's text is wanted: smtp_client_text or smtp_client_text_end
+    SMTP_CLIENT_RESULT,  // event.recipient has its result
+    SMTP_CLIENT_CLOSED,  // the session is over: event.end, event.result
 };
 
 enum smtp_client_outcome {

@@ -327,13 +327,14 @@ void smtp_client_text_end(struct smtp_client *c)
         await_end(c);
 }
 
-void smtp_client_write_chunk(struct smtp_client *c)
+bool smtp_client_write_chunk(struct smtp_client *c)
 {
     bool due = c->text_ended
                    ? c->open == 0
                    : c->chunk.len >= SMTP_CLIENT_FULL && (c->open == 0 || c->offers.pipelining);
-    if (c->over || !due || c->out.len >= SMTP_CLIENT_FULL)
-        return;
+    if (c->stage != SMTP_STAGE_text || !c->chunked || c->over || !due ||
+        c->out.len >= SMTP_CLIENT_FULL)
+        return false;
     buf_putf(&c->out, "BDAT %zu%s\r\n", c->chunk.len, c->text_ended ? " LAST" : "");
     buf_put(&c->out, buf_str(&c->chunk));
     must(buf_ok(&c->out));
@@ -342,6 +343,7 @@ void smtp_client_write_chunk(struct smtp_client *c)
     c->waits++;
     if (c->text_ended)
         await_end(c);
+    return true;
 }
 
 void smtp_client_on_chunk(struct smtp_client *c, bool good)
@@ -363,16 +365,21 @@ void smtp_client_on_end(struct smtp_client *c, bool good)
     if (c->open == 0) {
         c->over = true;
         c->dirty = false;
+        c->stage = SMTP_STAGE_ready;
     }
     smtp_client_tell(c, from, end, smtp_client_judge(c));
 }
 
-void smtp_client_settle(struct smtp_client *c)
+bool smtp_client_settle(struct smtp_client *c)
 {
-    if (!c->letter || c->open > 0 || c->next != SMTP_STAGE_ready)
-        return;
-    if (c->over || (c->stage == SMTP_STAGE_rcpt && c->accepted == 0))
+    if (!c->letter || c->open > 0)
+        return false;
+    bool refused = c->stage == SMTP_STAGE_rcpt && c->accepted == 0;
+    if (c->over || refused)
         end_letter(c);
     else if (c->stage == SMTP_STAGE_rcpt)
         begin_text(c);
+    else
+        return false;
+    return true;
 }

@@ -28,7 +28,6 @@ void smtp_client_write_rset(struct smtp_client *c);
 void smtp_client_write_mail(struct smtp_client *c);
 void smtp_client_write_rcpt(struct smtp_client *c);
 void smtp_client_write_data(struct smtp_client *c);
-void smtp_client_write_chunk(struct smtp_client *c);
 void smtp_client_on_rset(struct smtp_client *c, bool good);
 void smtp_client_on_mail(struct smtp_client *c, bool good);
 void smtp_client_on_rcpt(struct smtp_client *c, bool good);
@@ -36,8 +35,10 @@ void smtp_client_on_data(struct smtp_client *c, bool good);
 void smtp_client_on_chunk(struct smtp_client *c, bool good);
 void smtp_client_on_end(struct smtp_client *c, bool good);
 
-// All replies have come and nothing is to be written: the letter is over, or its text is due.
-void smtp_client_settle(struct smtp_client *c);
+// While nothing waits to be written; true when that was the moment. A chunk goes out; all replies
+// have come, so that the letter is over, or its text is due.
+bool smtp_client_write_chunk(struct smtp_client *c);
+bool smtp_client_settle(struct smtp_client *c);
 bool smtp_client_wants_text(const struct smtp_client *c);
 
 #endif

@@ -11,6 +11,7 @@
 //     @fill N                 its text is so many lines of 64 octets
 //     @size N                 its size, when that is not the text's
 //     @slice N                texts are given in pieces of so many octets
+//     @hold N                 behind so many octets no more text comes
 //     @lmtp yes               LHLO
 //     @idle yes               no QUIT
 //
@@ -45,7 +46,7 @@ struct peer {
     size_t parcel_count;
     size_t begun;     // parcels
     size_t text_sent; // octets of the last one begun
-    uint64_t slice;
+    uint64_t slice, hold;
     bool idle, closed;
     struct buf output, results;
 };
@@ -58,7 +59,7 @@ static void *open_peer(void)
     buf_init(&p->output, OUTPUT_MAX);
     buf_init(&p->results, OUTPUT_MAX);
     p->config.hostname = STR("mail.example.test");
-    p->slice = TEXT_MAX;
+    p->slice = p->hold = TEXT_MAX;
     return p;
 }
 
@@ -202,6 +203,8 @@ static bool set_peer(void *engine, struct str name, struct str value)
         return add_letter(p, value);
     if (str_eq(name, STR("slice")))
         return str_to_u64(value, &p->slice) && p->slice > 0;
+    if (str_eq(name, STR("hold")))
+        return str_to_u64(value, &p->hold);
     if (str_eq(name, STR("lmtp")))
         return p->config.lmtp = str_eq(value, STR("yes"));
     if (str_eq(name, STR("idle")))
@@ -265,16 +268,22 @@ static void begin_next(struct peer *p)
     }
 }
 
-static void give_text(struct peer *p)
+// False when there is none at present.
+static bool give_text(struct peer *p)
 {
-    struct str text = str_skip(buf_str(&p->parcels[p->begun - 1].text), p->text_sent);
+    struct str all = buf_str(&p->parcels[p->begun - 1].text);
+    struct str text = str_skip(str_sub(all, 0, (size_t)p->hold), p->text_sent);
     if (text.len > 0)
         p->text_sent += smtp_client_text(&p->client, str_sub(text, 0, (size_t)p->slice));
-    else
+    else if (p->text_sent == all.len)
         smtp_client_text_end(&p->client);
+    else
+        return false;
+    return true;
 }
 
-static void handle(struct peer *p, const struct smtp_client_event *event)
+// False when the engine waits for the peer, or for text.
+static bool handle(struct peer *p, const struct smtp_client_event *event)
 {
     switch (event->type) {
     case SMTP_CLIENT_READY:
@@ -285,34 +294,31 @@ static void handle(struct peer *p, const struct smtp_client_event *event)
         put_result(p, &event->result);
         break;
     case SMTP_CLIENT_TEXT:
-        give_text(p);
-        break;
+        return give_text(p);
     case SMTP_CLIENT_RESULT:
         report_recipient(p, event);
         break;
     case SMTP_CLIENT_CLOSED:
         report_close(p, event);
-        break;
+        return false;
     case SMTP_CLIENT_MORE:
-        break;
+        return p->client.out.len > 0;
     }
+    return true;
 }
 
 static void feed_peer(void *engine, struct str bytes)
 {
     struct peer *p = engine;
     struct smtp_client_event event;
-    bool full;
-    if (p->closed)
-        return;
-    do {
+    bool goes_on = !p->closed;
+    while (goes_on) {
         bytes = str_skip(bytes, smtp_client_feed(&p->client, bytes, &event));
-        handle(p, &event);
-        full = p->client.out.len > 0;
+        goes_on = handle(p, &event);
         buf_put(&p->output, buf_str(&p->client.out));
         must(buf_ok(&p->output));
         buf_release(&p->client.out);
-    } while (event.type != SMTP_CLIENT_CLOSED && (event.type != SMTP_CLIENT_MORE || full));
+    }
 }
 
 static void start_peer(void *engine)
