@@ -215,7 +215,7 @@ static void take_reply(struct smtp_client *c)
 static void take_line(struct smtp_client *c)
 {
     bool hello = c->stage == SMTP_STAGE_ehlo || c->stage == SMTP_STAGE_lhlo;
-    if (hello && c->open > 0 && c->reply.code < REFUSAL && c->reply.lines > 1)
+    if (hello && c->reply.code < REFUSAL && c->reply.lines > 1)
         smtp_offers_read(&c->offers, c->reply.line);
 }
 

@@ -16,7 +16,7 @@
 //
 // All C lines up to the next S are one group: they are sent in one write.
 //
-// Where the engine is a client, S and C change places, and there are:
+// Where the engine is a client, S and C change places, C lines are expected whole, and there are:
 //
 //     S<close>                  the server closes
 //     S<silence>                the server says nothing for as long as the engine waits

@@ -302,6 +302,7 @@ static void carry(uint32_t recipients, size_t lines)
     assert_int_equal(p.taken, recipients);
     assert_int_equal(h.recipients, recipients);
     assert_true(str_eq(buf_str(&h.letter), buf_str(&text)));
+    assert_null(p.client.chunk.ptr);
     smtp_server_finish(&h.server);
     close_post(&p);
     buf_finish(&h.letter);

@@ -65,6 +65,8 @@ static void lines_add_up(void **state)
     smtp_offers_read(&offers, STR("DSN"));
     smtp_offers_read(&offers, STR("X"));
     check_offers(&offers, &(struct smtp_offers){.size = true, .max_message = 5, .dsn = true});
+    smtp_offers_read(&offers, STR("SIZE lots")); // the later line counts
+    check_offers(&offers, &(struct smtp_offers){.size = true, .dsn = true});
 }
 
 int main(void)
