@@ -247,7 +247,8 @@ static bool tells(const struct smtp_client *c)
     return c->tell < c->tell_end;
 }
 
-static bool next_event(struct smtp_client *c, struct smtp_client_event *event)
+// A session is ready when nothing is left that the peer said.
+static bool next_event(struct smtp_client *c, bool all_read, struct smtp_client_event *event)
 {
     *event = (struct smtp_client_event){.end = c->end, .result = c->verdict};
     while (tells(c)) {
@@ -259,11 +260,12 @@ static bool next_event(struct smtp_client *c, struct smtp_client_event *event)
             return true;
         }
     }
-    event->type = c->closed           ? SMTP_CLIENT_CLOSED
-                  : c->yields_refused ? SMTP_CLIENT_REFUSED
-                  : c->yields_ready   ? SMTP_CLIENT_READY
-                                      : SMTP_CLIENT_MORE;
-    c->yields_ready = c->yields_refused = false;
+    event->type = c->closed                     ? SMTP_CLIENT_CLOSED
+                  : c->yields_refused           ? SMTP_CLIENT_REFUSED
+                  : c->yields_ready && all_read ? SMTP_CLIENT_READY
+                                                : SMTP_CLIENT_MORE;
+    c->yields_refused &= event->type != SMTP_CLIENT_REFUSED;
+    c->yields_ready &= event->type != SMTP_CLIENT_READY;
     return event->type != SMTP_CLIENT_MORE;
 }
 
@@ -283,7 +285,7 @@ size_t smtp_client_feed(struct smtp_client *c, struct str input, struct smtp_cli
     size_t used = 0;
     if (!tells(c) && !c->closed)
         reply_parser_drop(&c->reply);
-    while (!next_event(c, event)) {
+    while (!next_event(c, used == input.len, event)) {
         if (used < input.len) {
             used += read_reply(c, str_skip(input, used));
         } else if (!advance(c)) {

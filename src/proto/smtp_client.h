@@ -6,15 +6,16 @@
 //         n = smtp_client_feed(c, input, &event);      // consumes n bytes, yields one event
 //         input = str_skip(input, n);
 //         switch (event.type) ...
-//     } while (event.type is none of MORE, CLOSED);
+//     } while (event.type is neither MORE nor CLOSED, nor TEXT when there is none at present);
 //
 // The loop runs for new input, and with empty input at the start, after each call below, and when
 // c->out was sent; the caller drops from c->out what it sent, and buf_releases it when it is empty.
 // After SMTP_CLIENT_CLOSED the caller closes the connection.
 //
 // One letter at a time. Each of its recipients gets one SMTP_CLIENT_RESULT; the letter is over when
-// all have theirs. What comes then is SMTP_CLIENT_READY for the next, or SMTP_CLIENT_CLOSED; a
-// transaction that is still open is dropped with RSET before the next.
+// all have theirs. What comes then is SMTP_CLIENT_READY for the next, or SMTP_CLIENT_CLOSED, in
+// good order where the peer takes no more letters in a session (RFC 9422). A transaction that is
+// still open is dropped with RSET before the next.
 #ifndef PROTO_SMTP_CLIENT_H
 #define PROTO_SMTP_CLIENT_H
 
@@ -45,17 +46,17 @@ enum smtp_client_outcome {
     SMTP_CLIENT_TAKEN,
     SMTP_CLIENT_LATER,  // 4yz, or trouble on the way
     SMTP_CLIENT_FAILED, // 5yz, or the peer lacks what the letter needs
-    SMTP_CLIENT_AGAIN, // was not tried: goes in another transaction at once. The peer takes no more
-                       // recipients in this one, or a kept connection was found dead at MAIL
+    SMTP_CLIENT_AGAIN,  // was not tried, and may be at once: the peer takes no more recipients in
+                        // this transaction, or a kept connection was found dead at MAIL
 };
 
 struct smtp_client_result {
     enum smtp_client_outcome outcome;
     bool maybe_taken;     // LATER: the letter had gone and the reply was lost; it may come twice
-    unsigned code;        // the peer's, 0: the words are ours
+    unsigned code;        // the peer's; 0: the words are ours
     struct status status; // the peer's, or what its code means
-    struct str text; // one line, printable UTF-8, LIMIT_peer_text octets before it was escaped;
-                     // valid until the next call
+    struct str text;      // one line of printable UTF-8, LIMIT_peer_text octets before octets were
+                          // escaped; valid until the next call
 };
 
 enum smtp_client_end {
