@@ -1,7 +1,7 @@
-// The sender's engine with a server that says what it likes. The first octet chooses LMTP, the
-// letters' size and the pieces that are fed. Every recipient of a letter that was begun gets one
-// result, none that the server did not give; what goes out are commands and texts with whole line
-// ends; and where a line is cut does not matter.
+// The sender's engine with a server that says what it likes. The first octet chooses LMTP, the size
+// of the first letter and the pieces that are fed. Every recipient of a letter that was begun gets
+// one result, none that the server did not give; what goes out are commands and texts with whole
+// line ends; and where a line is cut does not matter.
 #include "base/limits.h"
 #include "proto/smtp_client.h"
 
@@ -45,7 +45,7 @@ static void begin(struct driver *d)
         .reverse_path = &d->sender,
         .ret = STR("FULL"),
         .envid = STR("Q"),
-        .size = d->large ? LARGE : 8,
+        .size = d->large && d->begun == 0 ? LARGE : 8,
         .has_8bit = d->begun == 1,
         .declared_8bit = d->begun == 1,
         .needs_utf8 = d->begun == 2,
