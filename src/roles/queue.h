@@ -135,6 +135,10 @@ void queue_letter_durable(struct queue *q, struct spool_letter *letter,
                           const struct link *destinations);
 // Sets the timer of a letter's next attempt.
 void queue_schedule(struct queue *q, struct spool_letter *letter);
+// An administrator changed what is to be done with it.
+void queue_reschedule(struct queue *q, struct spool_letter *letter);
+// Ends the attempts that were held and are not out of our hands; how many.
+uint64_t queue_withdraw(struct queue *q);
 // Does what can be done now: resolves, batches.
 void queue_advance(struct queue *q);
 void queue_on_resolved(struct ipc_channel *channel, struct msg *m, void *owner);

@@ -15,6 +15,7 @@
 #include "mail/received.h"
 #include "os/clock.h"
 #include "os/file.h"
+#include "store/desk.h"
 
 enum { LARGE_COPIES = 24 }; // deliveries of a large letter: their manifest is part of a message
 
@@ -85,7 +86,7 @@ static void new_attempt(struct queue *q, struct spool_letter *letter, uint32_t r
     a->recipient = recipient;
     memcpy(a + 1, to->address.ptr, to->address.len);
     a->address = str_from(a + 1, to->address.len);
-    letter->recipients[recipient].busy = 1;
+    letter->recipients[recipient].busy = DESK_BUSY;
     q->attempts++;
     if (to->mailbox.len && !to->locked) {
         keep_mailbox(a, to->mailbox, to->token);
@@ -98,14 +99,23 @@ static void new_attempt(struct queue *q, struct spool_letter *letter, uint32_t r
     queue_put_lookup(q, &a->lookup);
 }
 
+void queue_reschedule(struct queue *q, struct spool_letter *letter)
+{
+    if (letter->pending) {
+        queue_schedule(q, letter);
+        return;
+    }
+    // Its memory goes with its segment: nothing may point to it.
+    loop_cancel_timer(q->role->loop, &letter->timer);
+    q->due_count -= link_used(&letter->due);
+    list_remove(&letter->due);
+}
+
 static void end_attempt(struct queue *q, struct attempt *a)
 {
-    a->letter->recipients[a->recipient].busy = 0;
-    if (a->letter->pending == 0) { // its memory goes with its segment: nothing may point to it
-        loop_cancel_timer(q->role->loop, &a->letter->timer);
-        q->due_count -= link_used(&a->letter->due);
-        list_remove(&a->letter->due);
-    }
+    a->letter->recipients[a->recipient].busy = DESK_IDLE;
+    if (a->letter->pending == 0)
+        queue_reschedule(q, a->letter);
     list_remove(&a->link);
     list_remove(&a->lookup.link);
     q->attempts--;
@@ -114,9 +124,39 @@ static void end_attempt(struct queue *q, struct attempt *a)
     free(a);
 }
 
+// True: an administrator held the recipient meanwhile, or dropped it, and the attempt is over.
+static bool withdrawn(struct queue *q, struct attempt *a)
+{
+    const struct spool_recipient *r = &a->letter->recipients[a->recipient];
+    if (r->state != SPOOL_HELD)
+        return false;
+    if (r->busy == DESK_DROPPING)
+        desk_drop(q->spool, a->letter, a->recipient, a->address);
+    end_attempt(q, a);
+    return true;
+}
+
+uint64_t queue_withdraw(struct queue *q)
+{
+    uint64_t ended = 0;
+    LIST_EACH(&q->ready, at, after)
+    {
+        ended += withdrawn(q, CONTAINER_OF(at, struct attempt, link));
+    }
+    LIST_EACH(&q->to_resolve, at, after)
+    {
+        struct lookup *lookup = CONTAINER_OF(at, struct lookup, link);
+        if (lookup->answered == resolved) // the others are of letters that come in
+            ended += withdrawn(q, CONTAINER_OF(lookup, struct attempt, lookup));
+    }
+    return ended;
+}
+
 // The attempt failed for now: a later one is written down.
 static void defer(struct queue *q, struct attempt *a, struct str reason)
 {
+    if (withdrawn(q, a))
+        return;
     struct spool_letter *letter = a->letter;
     struct spool_recipient *r = &letter->recipients[a->recipient];
     char id[MAIL_ID_TEXT + 1];
@@ -142,6 +182,8 @@ static void hold(struct queue *q, struct attempt *a, struct str reason)
     char id[MAIL_ID_TEXT + 1];
     id_text(a, id);
     log_line(LOG_ERROR, "%s for %.*s is held: %.*s", id, STR_ARG(a->address), STR_ARG(reason));
+    if (withdrawn(q, a))
+        return;
     spool_set_state(q->spool, a->letter, a->recipient, SPOOL_HELD, now_s(), reason);
     end_attempt(q, a);
 }
@@ -280,6 +322,8 @@ void queue_on_resolved(struct ipc_channel *channel, struct msg *m, void *owner)
 static void resolved(struct queue *q, struct lookup *lookup, const struct msg_resolved *said)
 {
     struct attempt *a = CONTAINER_OF(lookup, struct attempt, lookup);
+    if (withdrawn(q, a))
+        return;
     switch (said->verdict) {
     case LOOKUP_LOCAL:
         keep_mailbox(a, said->mailbox, said->token);
@@ -422,6 +466,8 @@ static void take_back(struct flight *f, bool killed)
     for (size_t i = f->count; i > 0; i--) {
         struct attempt *a = f->attempts[i - 1];
         spool_let_go(q->spool, a->letter);
+        if (withdrawn(q, a))
+            continue;
         if (killed && ++a->kills >= KILLS_MAX && f->count == 1)
             hold(q, a, STR("the postman ended three times while it delivered this"));
         else
