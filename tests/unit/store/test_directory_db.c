@@ -283,11 +283,11 @@ static void lists(void **state)
     struct listing listing = {.left = 3};
     struct err err;
     buf_init(&listing.text, 4096);
-    assert_true(directory_db_each_user(f->db, list_user, &listing, &err));
+    assert_true(directory_db_each_user(f->db, 0, list_user, &listing, &err));
     assert_true(directory_db_each_domain(f->db, list_domain, &listing, &err));
     listed(&listing, "");
     fill(f);
-    assert_true(directory_db_each_user(f->db, list_user, &listing, &err));
+    assert_true(directory_db_each_user(f->db, 0, list_user, &listing, &err));
     listed(&listing, "Alice@Example.COM example.com/alice\n"
                      "bob@example.com example.com/bob\n"
                      "用户@例子.测试 xn--fsqu00a.xn--0zwm56d/用户\n");
