@@ -68,9 +68,9 @@ static bool read_clock(struct str text, struct arena *arena, uint64_t *number,
               str_to_u64(str_skip(text, 3), &minute) && hour < 24 && minute < 60;
     if (ok)
         *number = hour * 60 + minute;
-    return ok || complain(complaint,
-                          problem_text(arena, "\"%.*s\" is no hour of the day", STR_ARG(text)),
-                          STR("write hours and minutes, from 00:00 to 23:59"));
+    return ok ||
+           complain(complaint, problem_text(arena, "\"%.*s\" is no hour of the day", STR_ARG(text)),
+                    STR("write hours and minutes, from 00:00 to 23:59"));
 }
 
 static bool read_flag(struct str text, struct arena *arena, uint64_t *number,

@@ -412,8 +412,7 @@ static bool list_user(void *context, const struct directory_user *user)
 static void open_usage(struct listing *l)
 {
     struct err err = {.class = ERR_NONE};
-    if (!usage_db_open(&l->usage, l->c->conf->state_dir, DATABASE_READ, &err) &&
-        err.code != ENOENT)
+    if (!usage_db_open(&l->usage, l->c->conf->state_dir, DATABASE_READ, &err) && err.code != ENOENT)
         command_note(l->c, "%s", err.text);
 }
 

@@ -185,8 +185,8 @@ static bool put_target(void *context, const struct directory_user *user)
 }
 
 // One page of what the address stands for. The token is that of the entry that is expanded.
-static void expand(struct directory *d, const struct directory_found *found, struct address *address,
-                   uint64_t after, struct msg_resolved *answer)
+static void expand(struct directory *d, const struct directory_found *found,
+                   struct address *address, uint64_t after, struct msg_resolved *answer)
 {
     struct page page = {.d = d};
     struct err err;

@@ -18,7 +18,8 @@ struct accounts {
     uint64_t generation; // of the directory's database, when it was looked at last
     uint64_t night_ms;   // wall clock: all are counted again then
     bool draining;
-    // Which mailboxes are to be counted: all that have a quota, or those of them that are not known.
+    // Which mailboxes are to be counted: all that have a quota, or those of them that are not
+    // known.
     bool want_all, want_unknown;
     bool walking, walking_all;
     int64_t after; // the user whom the walk came to

@@ -1,5 +1,5 @@
-// What mailboxes hold. Postman and reader tell differences; a count begins what is not known, and at
-// night puts right what went past us: a user's own programs, a crash. The postman counts, one
+// What mailboxes hold. Postman and reader tell differences; a count begins what is not known, and
+// at night puts right what went past us: a user's own programs, a crash. The postman counts, one
 // mailbox at a time, and the differences that come meanwhile are neither lost nor added twice:
 //
 // 1. What the postman told before its answer is in the answer (ipc/messages.def), and its channel
@@ -7,7 +7,8 @@
 //    added.
 // 2. Of a removal that the reader tells between our question to the postman and the end, nobody
 //    knows whether the postman still saw the letter: the mailbox is counted again.
-// 3. A removal may have happened before the postman looked, and its word still be on the way. So the
+// 3. A removal may have happened before the postman looked, and its word still be on the way. So
+// the
 //    count ends only when the reader has answered `settle`: then all such words have been heard.
 #include "roles/directory.h"
 
@@ -175,8 +176,9 @@ static bool consider(void *context, const struct directory_user *user)
     if (directory_quota(user, d->role->conf->limits.quota) > 0) {
         directory_put_mailbox(d, user);
         struct str mailbox = buf_str(&d->mailbox);
-        search->found = a->walking_all || (noted(d, usage_db_find(a->db, mailbox, &known, &unused,
-                                                                  &err), &err) && !known);
+        search->found =
+            a->walking_all ||
+            (noted(d, usage_db_find(a->db, mailbox, &known, &unused, &err), &err) && !known);
         if (search->found)
             buf_put(&a->mailbox, mailbox);
     }

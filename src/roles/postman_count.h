@@ -2,8 +2,8 @@
 // mailbox: a large one must not hold up deliveries.
 //
 // The answer is what the mailbox holds when it is given. What the listing saw, it saw some time
-// before; each letter that was delivered meanwhile and that it did not see is added. So no letter is
-// in the answer twice, and none is in it that the directory hears of behind it.
+// before; each letter that was delivered meanwhile and that it did not see is added. So no letter
+// is in the answer twice, and none is in it that the directory hears of behind it.
 #ifndef ROLES_POSTMAN_COUNT_H
 #define ROLES_POSTMAN_COUNT_H
 

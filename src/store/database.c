@@ -15,8 +15,9 @@
 // other is made. It finds that the directory of the -wal cannot be opened to be synced, and SQLite
 // goes on without.
 //
-// synchronous=FULL: a commit syncs the WAL; NORMAL: a checkpoint does, about every thousand pages. The name of a new file is synced by database_open; the
-// directory entry of a new -wal by SQLite with its first sync.
+// synchronous=FULL: a commit syncs the WAL; NORMAL: a checkpoint does, about every thousand pages.
+// The name of a new file is synced by database_open; the directory entry of a new -wal by SQLite
+// with its first sync.
 #include "store/database.h"
 
 #include <errno.h>

@@ -31,8 +31,8 @@ struct delivery_letter {
     uint64_t size;                  // octets on disk
     struct str name;                // of the file, a NUL stands behind it; empty: none was made
     struct open_maildir *maildir;   // while the batch runs
-    bool written;   // and in new/ now, unless it failed
-    bool delivered; // by an earlier batch
+    bool written;                   // and in new/ now, unless it failed
+    bool delivered;                 // by an earlier batch
     bool failed; // ERR_OUR_BUG: the letter is damaged; else it may be tried again
     struct err err;
 };

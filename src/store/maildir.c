@@ -571,10 +571,12 @@ bool maildir_stored_size(const struct maildir *md, const struct maildir_letter *
                          uint64_t *octets, struct err *err)
 {
     struct fields f = fields_of(str_from(letter->file, letter->length));
-    int64_t size = 0;
-    if (!f.has_size)
+    int64_t size;
+    if (f.has_size && f.size <= INT64_MAX)
+        size = (int64_t)f.size;
+    else
         size = act_on_letter(md, letter, size_of_file);
-    *octets = f.has_size ? f.size : size < 0 ? 0 : (uint64_t)size;
+    *octets = size < 0 ? 0 : (uint64_t)size;
     return size >= 0 || size == -ENOENT ||
            err_system(err, (int)size, "looking at letter %.*s", STR_ARG(unique_of(letter)));
 }

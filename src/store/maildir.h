@@ -115,8 +115,8 @@ bool maildir_listed(const struct maildir_letter *letters, size_t count, struct s
 // that is gone: 0.
 MUST_USE bool maildir_stored_size(const struct maildir *md, const struct maildir_letter *letter,
                                   uint64_t *octets, struct err *err);
-// Reads the letter to learn its wire size. On an error it stays unknown; err->code is ENOENT for one
-// that is gone.
+// Reads the letter to learn its wire size. On an error it stays unknown; err->code is ENOENT for
+// one that is gone.
 MUST_USE bool maildir_learn_size(const struct maildir *md, struct maildir_letter *letter,
                                  struct err *err);
 // Opens a letter wherever it is now: as it was found, else in cur with any flags, else in new. One

@@ -90,8 +90,7 @@ static bool open_or_remake(struct usage_db *db, struct str state_dir, enum datab
     if (use == DATABASE_READ || err->class != ERR_GIVE_UP)
         return false;
     log_line(LOG_ERROR, "%s: it is made anew, and all mailboxes are counted", err->text);
-    return remove_file(state_dir, err) &&
-           database_open(&db->base, state_dir, &schema, use, err);
+    return remove_file(state_dir, err) && database_open(&db->base, state_dir, &schema, use, err);
 }
 
 bool usage_db_open(struct usage_db **db, struct str state_dir, enum database_use use,
