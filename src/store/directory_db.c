@@ -46,8 +46,8 @@ static const char *const versions[] = {
     " secret TEXT NOT NULL) STRICT;"
     "INSERT INTO house VALUES (1, hex(randomblob(32)));",
     // user.quota: -1: none of its own. user_quota tells whether there is any.
-    "ALTER TABLE user ADD COLUMN quota INTEGER NOT NULL DEFAULT -1;"
-    "CREATE INDEX user_quota ON user (quota) WHERE quota > 0;",
+    ("ALTER TABLE user ADD COLUMN quota INTEGER NOT NULL DEFAULT -1;"
+     "CREATE INDEX user_quota ON user (quota) WHERE quota > 0;"),
 };
 
 // All entries on the way from one, each with the number of aliases before it. A way that is longer

@@ -22,8 +22,8 @@ enum statement { FIND, CHANGE, SET, CLEAR };
 
 static const char *const statements[] = {
     [FIND] = "SELECT octets, letters FROM usage WHERE mailbox = ?1",
-    [CHANGE] = "UPDATE usage SET octets = max(0, octets + ?2), letters = max(0, letters + ?3)"
-               " WHERE mailbox = ?1",
+    [CHANGE] = ("UPDATE usage SET octets = max(0, octets + ?2), letters = max(0, letters + ?3)"
+                " WHERE mailbox = ?1"),
     [SET] = "INSERT OR REPLACE INTO usage (mailbox, octets, letters) VALUES (?1, ?2, ?3)",
     [CLEAR] = "DELETE FROM usage",
 };
