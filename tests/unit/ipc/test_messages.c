@@ -233,7 +233,7 @@ static void a_flag_is_0_or_1_and_a_text_ends_in_its_message(void **state)
         assert_int_equal(msg_read(&in, &m), v <= 1 ? 1 : -1);
     }
     buf_clear(&bytes);
-    m = (struct msg){.type = MSG_lookup, .lookup = {STR("four")}};
+    m = (struct msg){.type = MSG_lookup, .lookup = {.recipient = STR("four")}};
     msg_put(&bytes, &m);
     static const uint32_t lengths[] = {0, 3, 5, 0x7fffffff, 0x80000000, UINT32_MAX};
     for (size_t i = 0; i < ARRAY_LEN(lengths); i++) {
