@@ -22,7 +22,7 @@ static const char *type_name(enum conf_type type)
     static const char *const names[] = {
         [CONF_NAME] = "domain name",  [CONF_PATH] = "path", [CONF_TEXT] = "text",
         [CONF_SIZE] = "size",         [CONF_TIME] = "time", [CONF_COUNT] = "number",
-        [CONF_FLAG] = "yes or no",    [CONF_CHOICE] = "word",
+        [CONF_FLAG] = "yes or no",    [CONF_CHOICE] = "word", [CONF_CLOCK] = "hour",
         [CONF_ADDRESS] = "address",
     };
     // clang-format on

@@ -197,6 +197,7 @@ void session_look_up(struct session *s)
     buf_init(&text, 4 * LIMIT_address);
     put_question(s, &text);
     m.lookup.recipient = buf_str(&text);
+    m.lookup.size = s->asked_recipient ? s->smtp.declared_size : 0;
     s->asking = directory && ipc_request(directory, &m, s);
     if (!s->asking)
         list_append(&s->receiver->want_lookup, &s->waiting);
@@ -220,6 +221,9 @@ static void on_recipient_found(struct session *s, const struct msg_found *found)
         break;
     case LOOKUP_LOCKED:
         refuse(s, SMTP_REPLY_mailbox_busy, "directory");
+        break;
+    case LOOKUP_FULL:
+        refuse(s, SMTP_REPLY_mailbox_full, "quota");
         break;
     case LOOKUP_LOOP:
         refuse(s, SMTP_REPLY_alias_loop, "directory");

@@ -135,6 +135,7 @@ static bool name_it(struct arena *arena, struct delivery_letter *l, struct text 
     if (!maildir_measure(&name, &text->source, err))
         return false;
     buf_init(&bytes, 256);
+    l->size = name.size;
     maildir_name_put(&bytes, &name);
     bool ok = buf_ok(&bytes) && arena_copy(arena, buf_str(&bytes), &l->name) &&
               arena_copy(arena, l->item->mailbox, &l->mailbox);

@@ -109,8 +109,14 @@ struct maildir_letter {
 // Too many for the arena: an error.
 MUST_USE bool maildir_list(const struct maildir *md, struct arena *arena,
                            struct maildir_letter **letters, size_t *count, struct err *err);
-// Reads the letter to learn its size. On an error it stays unknown; err->code is ENOENT for one
-// that is gone.
+// Is the letter of this name, with whatever flags, among those that maildir_list gave?
+bool maildir_listed(const struct maildir_letter *letters, size_t count, struct str name);
+// Octets that the letter takes on disk: as its name tells (",S="), else as the file says. Of one
+// that is gone: 0.
+MUST_USE bool maildir_stored_size(const struct maildir *md, const struct maildir_letter *letter,
+                                  uint64_t *octets, struct err *err);
+// Reads the letter to learn its wire size. On an error it stays unknown; err->code is ENOENT for
+// one that is gone.
 MUST_USE bool maildir_learn_size(const struct maildir *md, struct maildir_letter *letter,
                                  struct err *err);
 // Opens a letter wherever it is now: as it was found, else in cur with any flags, else in new. One
