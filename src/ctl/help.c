@@ -153,6 +153,9 @@ static const char tail[] =
     "The configuration when\n"
     ".Fl c\n"
     "is not given.\n"
+    ".It Ev COLUMNS\n"
+    "How wide a table of the queue may be; else it is as wide as the terminal, and without one as\n"
+    "wide as its cells.\n"
     ".It Ev NO_COLOR\n"
     "When set and not empty, nothing is coloured.\n"
     ".El\n"
@@ -187,6 +190,7 @@ static const char tail[] =
     "posthouse serve\n"
     ".Ed\n"
     ".Sh SEE ALSO\n"
+    ".Xr mailq 1 ,\n"
     ".Xr posthouse.yaml 5\n";
 
 void help_put_manual(struct buf *out)
