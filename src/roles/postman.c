@@ -220,13 +220,8 @@ static bool prepare(struct role *role, struct err *err)
     if (!role_open_directory(role, role->conf->mail_dir, true, &p->mail_dir, err))
         return false;
     delivery_init(&p->delivery, p->mail_dir);
+    counter_init(&p->counter, role->loop, p->mail_dir);
     return true;
-}
-
-static bool begin(struct role *role, struct err *err)
-{
-    struct postman *p = role->state;
-    return counter_open(&p->counter, role->loop, p->mail_dir, err);
 }
 
 static const struct ipc_handlers handlers = {
@@ -241,7 +236,6 @@ static const struct role_ops ops = {
     .role = IPC_POSTMAN,
     .handlers = &handlers,
     .prepare = prepare,
-    .begin = begin,
 };
 
 int main(int argc, char **argv)

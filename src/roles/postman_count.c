@@ -91,11 +91,10 @@ static void count_done(struct os_job *job)
     free(count);
 }
 
-bool counter_open(struct counter *c, struct loop *loop, int mail_dir, struct err *err)
+void counter_init(struct counter *c, struct loop *loop, int mail_dir)
 {
-    c->mail_dir = mail_dir;
+    *c = (struct counter){.loop = loop, .mail_dir = mail_dir};
     list_init(&c->counts);
-    return os_workers_open(&c->workers, loop, "count", 1, err);
 }
 
 void counter_begin(struct counter *c, struct ipc_channel *directory, const struct msg *m)
@@ -112,7 +111,10 @@ void counter_begin(struct counter *c, struct ipc_channel *directory, const struc
     bool fits = arena_copy(&count->arena, m->count.mailbox, &count->mailbox);
     must(fits); // it came in one message
     list_append(&c->counts, &count->link);
-    os_workers_submit(c->workers, &count->job);
+    if (c->workers || os_workers_open(&c->workers, c->loop, "count", 1, &count->err))
+        os_workers_submit(c->workers, &count->job);
+    else
+        count_done(&count->job);
 }
 
 void counter_came(struct counter *c, struct str mailbox, struct str name, uint64_t octets)

@@ -12,12 +12,13 @@
 #include "os/process.h"
 
 struct counter {
+    struct loop *loop;
     int mail_dir;
-    struct os_workers *workers;
-    struct link counts; // under way
+    struct os_workers *workers; // NULL: nothing was to be counted yet
+    struct link counts;         // under way
 };
 
-MUST_USE bool counter_open(struct counter *c, struct loop *loop, int mail_dir, struct err *err);
+void counter_init(struct counter *c, struct loop *loop, int mail_dir);
 // Answers a `count` with `counted`.
 void counter_begin(struct counter *c, struct ipc_channel *directory, const struct msg *m);
 // A letter is durable in a mailbox: by its mailbox, the name of its file, and octets on disk.

@@ -83,7 +83,7 @@ static int set_up(void **state)
     desk->new = os_open_directory(desk->mail_dir, MAILBOX "/new");
     assert_true(rc == 0 && desk->new >= 0);
     assert_true(loop_open(&desk->loop, &err));
-    assert_true(counter_open(&desk->counter, desk->loop, desk->mail_dir, &err));
+    counter_init(&desk->counter, desk->loop, desk->mail_dir);
     assert_int_equal(net_pair(ends), 0);
     assert_true(ipc_open(&desk->postman, desk->loop, ends[0], IPC_POSTMAN, IPC_DIRECTORY, 0,
                          &postman, desk, &err));
