@@ -81,6 +81,8 @@ static void answer(struct session *s, enum smtp_reply reply, struct str detail)
 static void refuse_with(struct session *s, enum smtp_reply reply, struct str detail,
                         const char *rule)
 {
+    if (!s->smtp.utf8)
+        reply = smtp_reply_in_ascii(reply, detail); // the log tells what the client hears
     log_session(s, EVENT_refused, s->asked_recipient, reply, rule);
     s->asked_recipient = NULL;
     answer(s, reply, detail);
