@@ -266,10 +266,8 @@ void session_on_found(struct ipc_channel *channel, struct msg *m, void *owner)
 void session_begin_data(struct session *s)
 {
     list_remove(&s->waiting);
-    if (letter_begin(s))
-        answer(s, SMTP_REPLY_go_ahead, STR(""));
-    else
-        refuse(s, SMTP_REPLY_no_space, "arena");
+    letter_begin(s);
+    answer(s, SMTP_REPLY_go_ahead, STR(""));
 }
 
 static void on_data(struct session *s)
@@ -277,6 +275,7 @@ static void on_data(struct session *s)
     if (letters_are_tight(s->receiver)) { // until letters that are under way have left it
         list_append(&s->receiver->want_data, &s->waiting);
         wait_for_answer(s, SMTP_REPLY_no_space);
+        receiver_go_on(s->receiver);
     } else {
         session_begin_data(s);
     }

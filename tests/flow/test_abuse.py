@@ -301,11 +301,39 @@ class Floods(unittest.TestCase):
             instance.settle()
             self.assertEqual(instance.letters(ALICE), [])
 
+    def many(self, number):
+        return {"max_sessions": number + 100, "smtp_idle": "1h", "receivers": 1}
+
+    def test_ten_thousand_slow_letters(self):
+        """Each has said DATA, and then nothing, or an octet: the arena is not theirs, and a good client's
+        letter is taken."""
+        number = min(10000, many_sockets())
+        with Instance(build=PLAIN, settings=self.many(number)) as instance:
+            clients = []
+            try:
+                for _ in range(number):
+                    client = instance.smtp(greet=False)
+                    clients.append(client)
+                    client.expect(220)
+                    client.send(b"HELO localhost\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<%s>\r\nDATA\r\n"
+                                % BOB.encode())
+                for client in clients:
+                    for code in (250, 250, 250, 354):
+                        client.expect(code)
+                for octet in (b"", b"S"):
+                    for client in clients:
+                        client.send(octet)
+                    with instance.smtp() as client:
+                        client.letter("a@example.org", [ALICE], b"Subject: served\r\n\r\n" + b"text\r\n" * 20000)
+            finally:
+                for client in clients:
+                    client.close()
+
     def test_ten_thousand_slow_senders(self):
         """Each has begun a command; a good client's letters are taken meanwhile, and what the slow
         ones cost is some hundred octets each."""
         number = min(10000, many_sockets())
-        with Instance(build=PLAIN, settings={"max_sessions": number + 100, "smtp_idle": "1h"}) as instance:
+        with Instance(build=PLAIN, settings=self.many(number)) as instance:
             receiver = instance.child("receiver")["pid"]
             before = memory(receiver)["VmRSS"]
             clients = []
