@@ -46,7 +46,7 @@ static bool write_pieces(const struct maildir *md, const char *name, const struc
 // The name of a letter of these pieces, with a NUL behind it.
 static const char *name_of(struct house *h, const struct str *pieces, size_t count)
 {
-    struct maildir_name name = {.id = some_id(), .recipient = 3};
+    struct maildir_name name = {.id = some_id()};
     struct buf text;
     struct str copy = {NULL, 0};
     measure(&name, pieces, count);
@@ -84,23 +84,22 @@ static bool deliver(const struct maildir *md, const char *name, const struct str
 
 // ---- names
 
-static void a_name_is_a_function_of_letter_and_recipient(void **state)
+static void a_name_is_a_function_of_the_letter(void **state)
 {
-    struct maildir_name name = {.id = some_id(), .recipient = 7, .size = 12, .wire_size = 14};
+    struct maildir_name name = {.id = some_id(), .size = 12, .wire_size = 14};
     struct buf out;
     (void)state;
     buf_init(&out, 256);
     maildir_name_put(&out, &name);
     buf_put_byte(&out, ' ');
     name.no_final_newline = true;
-    name.recipient = UINT32_MAX;
     name.size = name.wire_size = UINT64_MAX;
     maildir_name_put(&out, &name);
     char id[MAIL_ID_TEXT + 1], want[512];
     mail_id_text(&name.id, id);
     snprintf(want, sizeof(want),
-             "1767225600.%s_7.posthouse,S=12,W=14 "
-             "1767225600.%s_4294967295.posthouse,S=18446744073709551615,W=18446744073709551615,N",
+             "1767225600.%s.posthouse,S=12,W=14 "
+             "1767225600.%s.posthouse,S=18446744073709551615,W=18446744073709551615,N",
              id, id);
     assert_true(str_eq(buf_str(&out), str_of(want)));
     buf_finish(&out);
@@ -137,7 +136,7 @@ static void letters_are_converted_and_measured(void **state)
     struct house *h = house_of(state);
     for (size_t i = 0; i < ARRAY_LEN(conversions); i++) {
         const struct conversion *c = &conversions[i];
-        struct maildir_name name = {.recipient = 0};
+        struct maildir_name name = {.size = 0};
         struct err err;
         bool delivered;
         int fd;
@@ -170,7 +169,7 @@ static void large_letters_keep_every_octet(void **state)
             disk[disk_len++] = wire[i];
     for (size_t cut = 1; cut < SIZE; cut += 32749) {
         const struct str pieces[] = {{wire, cut}, {wire + cut, SIZE - cut}};
-        struct maildir_name name = {.recipient = 0};
+        struct maildir_name name = {.size = 0};
         struct err err;
         bool delivered;
         int fd;
@@ -585,7 +584,7 @@ static void without_links_any_call_may_fail(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_name_is_a_function_of_letter_and_recipient),
+        cmocka_unit_test(a_name_is_a_function_of_the_letter),
         CASE(letters_are_converted_and_measured),
         CASE(large_letters_keep_every_octet),
         CASE(opening_makes_what_is_missing),
