@@ -3,10 +3,10 @@
 //
 //     SECONDS.ID.posthouse,S=SIZE,W=WIRE[:2,FLAGS]
 //
-// SECONDS and ID of the queue id, SIZE octets on disk, WIRE octets with CRLF. ",N" follows W= when the
-// letter did not end with a line end. The name is a function of the letter and the mailbox, which gets
-// one copy of it: a repeated delivery finds it. It is the unique-id of POP3, so it says nothing of
-// other recipients, not even that there are some.
+// SECONDS and ID of the queue id, SIZE octets on disk, WIRE octets with CRLF. ",N" follows W= when
+// the letter did not end with a line end. The name is a function of the letter and the mailbox,
+// which gets one copy of it: a repeated delivery finds it. It is the unique-id of POP3, so it says
+// nothing of other recipients, not even that there are some.
 #ifndef STORE_MAILDIR_H
 #define STORE_MAILDIR_H
 
