@@ -392,7 +392,7 @@ static void any_call_may_fail(void **state)
     for (size_t e = 0; e < ARRAY_LEN(errors); e++)
         for (uint64_t n = 1;; n++) {
             struct err err = {.class = ERR_NONE};
-            struct fault_rule *r = rule(FAULT_ANY, n, 1, errors[e]);
+            struct fault_rule *r = arm(0, FAULT_ANY, n, 1, errors[e]);
             bool ok = whole_delivery(h, name, pieces, 1, &err);
             bool acted = r->acted > 0;
             disarm();
@@ -422,7 +422,7 @@ static void a_kill_may_come_at_any_call(void **state)
     for (uint64_t n = 1;; n++) {
         int status;
         struct err err;
-        rule(FAULT_ANY, n, 1, 0)->kill = 1;
+        arm(0, FAULT_ANY, n, 1, 0)->kill = 1;
         fflush(NULL);
         pid_t pid = fork();
         assert_true(pid >= 0);
@@ -448,7 +448,7 @@ static void short_writes_are_continued(void **state)
     const struct str pieces[] = {LETTER};
     const char *name = name_of(h, pieces, 1);
     struct err err;
-    rule(FAULT_write, 1, UINT64_MAX, 0)->limit = 1;
+    arm(0, FAULT_write, 1, UINT64_MAX, 0)->limit = 1;
     assert_true(whole_delivery(h, name, pieces, 1, &err));
     disarm();
     assert_one_letter(h, name);
@@ -462,14 +462,14 @@ static void a_failed_write_leaves_nothing(void **state)
     struct err err;
     bool delivered;
     int fd;
-    rule(FAULT_write, 1, UINT64_MAX, ENOSPC);
+    arm(0, FAULT_write, 1, UINT64_MAX, ENOSPC);
     assert_false(write_pieces(&h->md, "x", pieces, 1, &fd, &delivered, &err));
     assert_int_equal(fd, -1);
     assert_false(delivered);
     assert_int_equal(err.status.detail, 1);
     assert_int_equal(count_files(h->md.tmp), 0);
     // And when nothing works at all, the error is still the first one.
-    rule(FAULT_write, 1, UINT64_MAX, ENOSPC);
+    arm(0, FAULT_write, 1, UINT64_MAX, ENOSPC);
     page->rules[1] = page->rules[0];
     page->rules[1].call = FAULT_unlink;
     page->rules[1].error = EIO;
@@ -530,7 +530,7 @@ static void without_links_a_letter_is_moved_in(void **state)
     char seen[300];
     snprintf(seen, sizeof(seen), "%s:2,FS", name);
     for (size_t e = 0; e < ARRAY_LEN(errors); e++) {
-        rule(FAULT_link, 1, UINT64_MAX, errors[e]);
+        arm(0, FAULT_link, 1, UINT64_MAX, errors[e]);
         assert_true(whole_delivery(h, name, pieces, 1, &err));
         assert_one_letter(h, name);
         // Again: found in new.
@@ -559,12 +559,12 @@ static void without_links_any_call_may_fail(void **state)
     struct house *h = house_of(state);
     const struct str pieces[] = {LETTER};
     const char *name = name_of(h, pieces, 1);
-    struct fault_rule no_link = *rule(FAULT_link, 1, UINT64_MAX, EPERM);
+    struct fault_rule no_link = *arm(0, FAULT_link, 1, UINT64_MAX, EPERM);
     size_t before = open_descriptors();
     for (uint64_t n = 1;; n++) {
         struct err err = {.class = ERR_NONE};
         page->rules[1] = no_link;
-        struct fault_rule *r = rule(FAULT_ANY, n, 1, EIO);
+        struct fault_rule *r = arm(0, FAULT_ANY, n, 1, EIO);
         bool ok = whole_delivery(h, name, pieces, 1, &err);
         bool acted = r->acted > 0;
         disarm();
@@ -605,7 +605,7 @@ int main(void)
 #endif
     };
 #ifdef POSTHOUSE_FAULT_SEAM
-    start_page();
+    start_page("postman");
 #endif
     return cmocka_run_group_tests_name("maildir", tests, NULL, NULL);
 }
