@@ -496,6 +496,8 @@ static void complete_data(struct smtp_server *s, enum smtp_reply reply)
 void smtp_server_answer(struct smtp_server *s, enum smtp_reply reply, struct str detail)
 {
     enum smtp_event_type asked = s->asked;
+    if (!s->utf8)
+        reply = smtp_reply_in_ascii(reply, detail);
     unsigned code = smtp_reply_code(reply);
     bool bdat = asked == SMTP_ASK_DATA && s->in_chunk; // its reply waits for the end of the chunk
     must(asked != SMTP_MORE);

@@ -120,9 +120,9 @@ void smtp_server_greet(struct smtp_server *s, enum smtp_reply reply);
 // same events, SMTP_BODY pieces apart (their concatenation is the same).
 size_t smtp_server_feed(struct smtp_server *s, struct str input, struct smtp_event *event);
 // Answers the event that waits; 421 closes the session. `detail` stands where the table's text has
-// a "%s" (printable ASCII, all else escaped, clipped to the reply line's limit); empty, it is what
-// the engine knows: the queue id of `queued`, the limit of `too_large`, the host name in a 421.
-// From MAIL on, refusals end in " [ID]".
+// a "%s" (smtp_reply_put); empty, it is what the engine knows: the queue id of `queued`, the limit
+// of `too_large`, the host name in a 421. From MAIL on, refusals end in " [ID]". Where MAIL did not
+// say SMTPUTF8 the reply is smtp_reply_in_ascii.
 void smtp_server_answer(struct smtp_server *s, enum smtp_reply reply, struct str detail);
 // 421 at any time (shutdown, time-out): the reply is written, the next feed yields SMTP_CLOSE.
 void smtp_server_abort(struct smtp_server *s, enum smtp_reply reply);

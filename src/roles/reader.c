@@ -405,7 +405,7 @@ static bool prepare(struct role *role, struct err *err)
         return err_system(err, mail_dir, "mail_dir %.*s", STR_ARG(path));
     r->role = role;
     list_init(&r->sessions);
-    maildrops_init(&r->drops, role->loop, mail_dir, role->conf->limits.max_sessions);
+    maildrops_init(&r->drops, role->loop, mail_dir, role->max_sessions);
     role_allow(role, mail_dir, true);
     role->state = r;
     return true;
@@ -441,6 +441,7 @@ static const struct ipc_handlers handlers = {
 static const struct role_ops ops = {
     .role = IPC_READER,
     .handlers = &handlers,
+    .session_files = 6, // the client, a letter, and the Maildir with its three directories
     .prepare = prepare,
     .drain = drain,
 };

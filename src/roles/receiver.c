@@ -155,7 +155,7 @@ static bool prepare(struct role *role, struct err *err)
     list_init(&r->resubmit);
     r->hook.run = receiver_turn_end;
     admission_init(&r->admission, &(struct admission_limits){
-                                      .sessions = role->conf->limits.max_sessions,
+                                      .sessions = role->max_sessions,
                                       .per_address = role->conf->limits.sessions_per_address,
                                       .per_minute = role->conf->limits.sessions_per_minute,
                                       .loopback_exempt = role->conf->limits.loopback_exempt});
@@ -200,6 +200,7 @@ static const struct ipc_handlers handlers = {
 static const struct role_ops ops = {
     .role = IPC_RECEIVER,
     .handlers = &handlers,
+    .session_files = 1,
     .prepare = prepare,
     .peer = peer,
     .listener = on_listener,

@@ -42,26 +42,31 @@ static const struct address *only_recipient(const struct smtp_server *smtp)
     return &CONTAINER_OF(smtp->recipients.next, struct smtp_recipient, link)->address;
 }
 
-// At DATA: a letter with our Received field on top (RFC 5321 section 4.4).
-bool letter_begin(struct session *s)
+// It has nothing of the arena yet: who says DATA and then nothing takes no room from others.
+void letter_begin(struct session *s)
 {
-    struct receiver *r = s->receiver;
-    struct buf ip, field;
     struct letter *letter = calloc(1, sizeof *letter);
     must(letter != NULL);
     letter->session = s;
     letter->id = s->smtp.id;
     letter->trouble = SMTP_REPLY_COUNT;
-    list_append(&r->letters, &letter->link);
+    list_append(&s->receiver->letters, &letter->link);
     scan_begin(&letter->scan);
     delivered_begin(&letter->delivered);
+    s->letter = letter;
+}
+
+// Our Received field stands on top (RFC 5321 section 4.4). False: the arena is full.
+static bool put_received(struct session *s, struct letter *letter)
+{
+    struct buf ip, field;
     buf_init(&ip, 64);
     buf_init(&field, 8192);
     struct received received = {.helo = buf_str(&s->smtp.helo),
                                 .helo_mark = s->helo_mark,
                                 .ip = peer_ip(s, &ip),
                                 .ipv6 = s->peer.family == 6,
-                                .by = r->smtp.hostname,
+                                .by = s->receiver->smtp.hostname,
                                 .esmtp = s->smtp.esmtp,
                                 .utf8 = s->smtp.utf8,
                                 .id = letter->id,
@@ -70,14 +75,17 @@ bool letter_begin(struct session *s)
     received.only_recipient = only_recipient(&s->smtp);
     received_put(&field, &received);
     must(buf_ok(&field));
-    bool ok = chain_append(&r->arena, &letter->body, buf_str(&field));
+    bool ok = chain_append(&s->receiver->arena, &letter->body, buf_str(&field));
     buf_finish(&ip);
     buf_finish(&field);
-    if (ok)
-        s->letter = letter;
-    else
-        letter_leave(r, letter);
     return ok;
+}
+
+// Appends octets of the message, the first ones behind our field.
+static bool put_body(struct session *s, struct letter *letter, struct str bytes)
+{
+    return (letter_size(letter) > 0 || put_received(s, letter)) &&
+           chain_append(&s->receiver->arena, &letter->body, bytes);
 }
 
 uint64_t letter_size(const struct letter *letter)
@@ -260,7 +268,7 @@ void letter_append(struct session *s, struct str bytes)
         read_header(r, letter, bytes);
     if (letter->trouble != SMTP_REPLY_COUNT)
         return;
-    if (!chain_append(&r->arena, &letter->body, bytes)) {
+    if (!put_body(s, letter, bytes)) {
         fail(r, letter, SMTP_REPLY_no_space);
         return;
     }
@@ -375,7 +383,7 @@ bool letter_submit(struct session *s)
 {
     struct receiver *r = s->receiver;
     struct letter *letter = s->letter;
-    if (!put_envelope(s, letter)) {
+    if (!put_body(s, letter, STR("")) || !put_envelope(s, letter)) {
         fail(r, letter, SMTP_REPLY_no_space);
         return false;
     }

@@ -81,6 +81,8 @@ static void answer(struct session *s, enum smtp_reply reply, struct str detail)
 static void refuse_with(struct session *s, enum smtp_reply reply, struct str detail,
                         const char *rule)
 {
+    if (!s->smtp.utf8)
+        reply = smtp_reply_in_ascii(reply, detail); // the log tells what the client hears
     log_session(s, EVENT_refused, s->asked_recipient, reply, rule);
     s->asked_recipient = NULL;
     answer(s, reply, detail);
@@ -268,10 +270,8 @@ void session_on_found(struct ipc_channel *channel, struct msg *m, void *owner)
 void session_begin_data(struct session *s)
 {
     list_remove(&s->waiting);
-    if (letter_begin(s))
-        answer(s, SMTP_REPLY_go_ahead, STR(""));
-    else
-        refuse(s, SMTP_REPLY_no_space, "arena");
+    letter_begin(s);
+    answer(s, SMTP_REPLY_go_ahead, STR(""));
 }
 
 static void on_data(struct session *s)
@@ -279,6 +279,7 @@ static void on_data(struct session *s)
     if (letters_are_tight(s->receiver)) { // until letters that are under way have left it
         list_append(&s->receiver->want_data, &s->waiting);
         wait_for_answer(s, SMTP_REPLY_no_space);
+        receiver_go_on(s->receiver);
     } else {
         session_begin_data(s);
     }

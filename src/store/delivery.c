@@ -130,7 +130,7 @@ static void fail(struct delivery_letter *l, const struct err *err)
 static bool name_it(struct arena *arena, struct delivery_letter *l, struct text *text,
                     struct err *err)
 {
-    struct maildir_name name = {.id = l->item->id, .recipient = l->item->recipient};
+    struct maildir_name name = {.id = l->item->id};
     struct buf bytes;
     if (!maildir_measure(&name, &text->source, err))
         return false;

@@ -40,7 +40,7 @@ void maildir_name_put(struct buf *out, const struct maildir_name *name)
 {
     buf_putf(out, "%llu.", (unsigned long long)(mail_id_ms(&name->id) / 1000));
     mail_id_put(out, &name->id);
-    buf_putf(out, "_%u.posthouse,S=%llu,W=%llu%s", name->recipient, (unsigned long long)name->size,
+    buf_putf(out, ".posthouse,S=%llu,W=%llu%s", (unsigned long long)name->size,
              (unsigned long long)name->wire_size, name->no_final_newline ? ",N" : "");
 }
 
@@ -455,7 +455,7 @@ bool maildir_forget(const struct maildir *md, const char *name, struct err *err)
 
 // ---- what was left in tmp
 
-// A name as maildir_name_put makes it.
+// A name as maildir_name_put makes it; 0.1.0 set "_NUMBER" of the recipient behind the id.
 static bool is_our_name(struct str file)
 {
     struct str rest = unique_part(file), seconds, number, id;
@@ -464,7 +464,7 @@ static bool is_our_name(struct str file)
     return str_cut(&rest, '.', &seconds) && str_to_u64(seconds, &value) &&
            str_cut(&rest, '.', &number) && str_eq(rest, STR("posthouse")) &&
            str_cut(&number, '_', &id) && mail_id_read(id, &read) &&
-           value == mail_id_ms(&read) / 1000 && str_to_u64(number, &value) &&
+           value == mail_id_ms(&read) / 1000 && (number.len == 0 || str_to_u64(number, &value)) &&
            size_in_name(file) != MAILDIR_SIZE_UNKNOWN;
 }
 

@@ -1,9 +1,10 @@
-// chat [--engine NAME] [--connect HOST:PORT] FILE...
+// chat [--engine NAME] [--connect HOST:PORT] FILE|FOLDER...
 //
-// Plays .chat scripts (script.h says how they are written) against an engine in memory, each three
-// ways: whole groups, byte by byte, cut at every CRLF; or against a running server, one way. What
-// is called the server here is the engine's side, which with --engine client is the client.
-// Prints TAP.
+// Plays .chat scripts (script.h says how they are written), all of them where a folder is named,
+// against an engine in memory, each three ways: whole groups, byte by byte, cut at every CRLF; or
+// against a running server, one way. What is called the server here is the engine's side, which
+// with --engine client is the client. Prints TAP.
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -362,6 +363,34 @@ static void run_file(struct totals *totals, const char *path, const struct chat_
     buf_finish(&text);
 }
 
+static int is_script(const struct dirent *entry)
+{
+    return str_ends(str_of(entry->d_name), STR(".chat"));
+}
+
+// A folder's scripts in the order of their names; or one file.
+static void run_path(struct totals *totals, const char *path, const struct chat_engine *engine,
+                     struct str where)
+{
+    struct dirent **entries;
+    int count = scandir(path, &entries, is_script, alphasort);
+    if (count < 0) {
+        run_file(totals, path, engine, where);
+        return;
+    }
+    for (int i = 0; i < count; i++) {
+        struct buf file;
+        buf_init(&file, OUTPUT_MAX);
+        buf_putf(&file, "%s/%s", path, entries[i]->d_name);
+        buf_put_byte(&file, '\0');
+        must(buf_ok(&file));
+        run_file(totals, file.ptr, engine, where);
+        buf_finish(&file);
+        free(entries[i]);
+    }
+    free(entries);
+}
+
 static const struct chat_engine *find_engine(const char *name)
 {
     for (size_t i = 0; i < ARRAY_LEN(engines); i++)
@@ -386,11 +415,11 @@ int main(int argc, char **argv)
             engine = NULL;
     }
     if (!engine || at >= argc || (engine->client && where.len > 0)) {
-        fprintf(stderr, "usage: chat [--engine NAME] [--connect HOST:PORT] FILE...\n");
+        fprintf(stderr, "usage: chat [--engine NAME] [--connect HOST:PORT] FILE|FOLDER...\n");
         return 64;
     }
     for (; at < argc; at++)
-        run_file(&totals, argv[at], engine, where);
+        run_path(&totals, argv[at], engine, where);
     printf("1..%u\n", totals.played);
     return totals.failed > 0;
 }

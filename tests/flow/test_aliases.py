@@ -165,6 +165,20 @@ class Users(House):
         self.run_ok("user", "moved", ALICE, "--none")
         self.send(ALICE)
         self.assertEqual(self.got(), {ALICE: 1, OTHER: 1})
+
+    def test_moved_to_an_address_beyond_ascii(self):
+        """RFC 6531 3.7.4.1; the log tells what the client heard."""
+        self.run_ok("user", "moved", ALICE, "爱丽丝@elsewhere.example")
+        code, text = self.reply(ALICE)
+        self.assertEqual((code, text.partition(" [")[0]),
+                         (551, "5.1.6 User has moved; please try 爱丽丝@elsewhere.example"))
+        with self.instance.smtp() as client:
+            client.command("MAIL FROM:<x@client.example>", 250)
+            client.command(f"RCPT TO:<{ALICE}>", 550)
+        wait_for(lambda: [event["code"] for event in self.instance.events("refused")] == [551, 550],
+                 "their events")
+
+    def test_what_moved_wants(self):
         self.refused("user", "moved", ALICE, code=64)
         self.refused("user", "moved", ALICE, OTHER, "--none", code=64)
 

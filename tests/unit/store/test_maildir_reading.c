@@ -287,7 +287,7 @@ static void listing_may_fail_anywhere(void **state)
         struct maildir_letter *letters;
         size_t count;
         struct err err = {.class = ERR_NONE};
-        struct fault_rule *r = rule(FAULT_ANY, n, 1, EIO);
+        struct fault_rule *r = arm(0, FAULT_ANY, n, 1, EIO);
         bool ok = maildir_list(&h->md, &h->arena, &letters, &count, &err);
         bool acted = r->acted > 0;
         disarm();
@@ -310,7 +310,7 @@ static void a_listing_touches_no_letter(void **state)
     put_file(h->md.new, "1.foreign", STR("abc\n"));
     put_file(h->md.cur, "2.foreign,S=4,W=5:2,S", STR("abc\n"));
     put_file(h->md.cur, "3.A_0.posthouse,S=4,W=5:2,S", STR("abc\n"));
-    struct fault_rule *r = rule(FAULT_ANY, 1000, 1, EIO);
+    struct fault_rule *r = arm(0, FAULT_ANY, 1000, 1, EIO);
     assert_true(maildir_list(&h->md, &h->arena, &letters, &count, &err));
     assert_int_equal(count, 3);
     assert_int_equal(r->seen, 2); // one call of FAULT_list for each directory
@@ -329,7 +329,7 @@ static void a_size_may_fail_to_be_learned(void **state)
     assert_true(maildir_list(&h->md, &h->arena, &letters, &count, &err));
     for (uint64_t n = 1;; n++) {
         letters[0].wire_size = MAILDIR_SIZE_UNKNOWN;
-        struct fault_rule *r = rule(FAULT_ANY, n, 1, EIO);
+        struct fault_rule *r = arm(0, FAULT_ANY, n, 1, EIO);
         bool ok = maildir_learn_size(&h->md, letters, &err);
         bool acted = r->acted > 0;
         disarm();
@@ -366,7 +366,7 @@ int main(void)
 #endif
     };
 #ifdef POSTHOUSE_FAULT_SEAM
-    start_page();
+    start_page("postman");
 #endif
     return cmocka_run_group_tests_name("maildir_reading", tests, NULL, NULL);
 }
