@@ -344,7 +344,7 @@ static struct str next_line(struct str *rest)
 static bool line_fits(struct str line)
 {
     return str_ends(line, STR("\r\n")) && line.len <= LINE_MAX + 2 &&
-           str_index(line, '\0') == line.len;
+           str_index(line, '\r') == line.len - 2 && str_index(line, '\0') == line.len;
 }
 
 static bool goes_whole(const struct report *r)

@@ -27,7 +27,9 @@ static void check_languages(void **state)
         {"Subject: =?utf-8?B?5pel5pys6Kqe44Gu?=\r\n", false},
         {"Subject: 漢字 한글\r\n", false},
         {"Subject: =?utf-8?B?5L2g\r\n", false},
-        {"Subject: =?utf-8?B??=\r\n", false},
+        {"Subject: =?utf-8?B?"
+         "?=\r\n",
+         false},
         {"Subject: \xe4\xbd\r\n", false},
         {"=?", false},
         {"To: 你好 <a@b>\r\nReceived: from x for <用户@例子.测试>\r\nSubject: x\r\n", false},

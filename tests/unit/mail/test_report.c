@@ -234,7 +234,7 @@ static void check_what_goes_back(void **state)
     static const struct {
         const char *bytes;
         size_t size;
-    } bad[] = {{"a\0b\r\n", 5}, {"no end", 6}, {"bare\n", 5}};
+    } bad[] = {{"a\0b\r\n", 5}, {"no end", 6}, {"bare\n", 5}, {"bare\rCR\r\n", 9}};
     h->report.whole = false;
     put(h);
     check_has(h, "Content-Type: text/rfc822-headers\r\n\r\n"
