@@ -81,6 +81,8 @@ void smtp_clear_transaction(struct smtp_server *s)
     s->reverse_path = (struct address){.kind = ADDRESS_NULL};
     s->declared_size = 0;
     s->has_id = s->id_drawn = s->utf8 = s->body_8bit = false;
+    s->envid = STR("");
+    s->returns = RETURN_UNSAID;
     s->candidate = NULL;
 }
 
@@ -182,6 +184,7 @@ static void command_ehlo(struct smtp_server *s, struct str args, struct smtp_eve
     smtp_reply_put_more(&s->out, SMTP_REPLY_hello, STR("SMTPUTF8"));
     smtp_reply_put_more(&s->out, SMTP_REPLY_hello, STR("ENHANCEDSTATUSCODES"));
     smtp_reply_put_more(&s->out, SMTP_REPLY_hello, STR("CHUNKING"));
+    smtp_reply_put_more(&s->out, SMTP_REPLY_hello, STR("DSN"));
     smtp_reply_put_more(&s->out, SMTP_REPLY_hello, str_of(limits)); // RFC 9422
     smtp_put_reply(s, SMTP_REPLY_hello, STR("HELP"));
 }

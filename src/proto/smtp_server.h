@@ -24,6 +24,7 @@
 #include "base/buf.h"
 #include "base/list.h"
 #include "mail/address.h"
+#include "mail/envelope.h"
 #include "mail/id.h"
 #include "proto/smtp_data.h"
 #include "proto/smtp_line.h"
@@ -71,6 +72,7 @@ struct smtp_server_config {
 struct smtp_recipient {
     struct link link;
     struct address address;
+    struct envelope_wish wish; // NOTIFY, ORCPT
 };
 
 struct smtp_server {
@@ -91,6 +93,8 @@ struct smtp_server {
     bool has_id;    // `id` belongs to the MAIL that came
     bool utf8;      // SMTPUTF8
     bool body_8bit; // BODY=8BITMIME
+    struct str envid;
+    enum envelope_return returns; // RET
     struct address reverse_path;
     uint64_t declared_size;
     struct link recipients; // of struct smtp_recipient, accepted ones, in order

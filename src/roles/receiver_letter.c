@@ -331,11 +331,16 @@ static bool put_envelope(struct session *s, struct letter *letter)
     const struct smtp_server *smtp = &s->smtp;
     struct buf ip, bytes;
     struct address *recipients = calloc(smtp->recipient_count, sizeof *recipients);
+    struct envelope_wish *wishes = calloc(smtp->recipient_count, sizeof *wishes);
     uint32_t count = 0;
-    must(recipients != NULL);
+    bool wished = false;
+    must(recipients != NULL && wishes != NULL);
     LIST_EACH(&smtp->recipients, at, after)
     {
-        recipients[count++] = CONTAINER_OF(at, struct smtp_recipient, link)->address;
+        const struct smtp_recipient *to = CONTAINER_OF(at, struct smtp_recipient, link);
+        recipients[count] = to->address;
+        wishes[count++] = to->wish;
+        wished |= to->wish.notify || to->wish.original.len;
     }
     buf_init(&ip, 64);
     buf_init(&bytes, LIMIT_envelope);
@@ -348,12 +353,16 @@ static bool put_envelope(struct session *s, struct letter *letter)
                                       .helo = buf_str(&smtp->helo),
                                       .session = str_of(s->id),
                                       .delivered = buf_str(&letter->delivered.tokens),
+                                      .envid = smtp->envid,
+                                      .returns = smtp->returns,
+                                      .wishes = wished ? wishes : NULL,
                                       .recipients = recipients,
                                       .recipient_count = count};
     envelope_put(&bytes, &envelope);
     bool ok =
         buf_ok(&bytes) && chain_append(&s->receiver->arena, &letter->envelope, buf_str(&bytes));
     free(recipients);
+    free(wishes);
     buf_finish(&ip);
     buf_finish(&bytes);
     return ok;

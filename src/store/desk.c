@@ -594,6 +594,7 @@ static void change(struct spool *spool, struct spool_letter *letter, uint32_t nu
     event.id = str_of(id);
     event.text = spool_reason(spool, r);
     event.attempts = r->attempts;
+    r->tried = 0; // who was held does not expire before one more attempt
     spool_set_state(spool, letter, number, state, (uint32_t)(os_wall_ms() / 1000), event.text);
     log_event(&event);
 }
