@@ -270,9 +270,10 @@ static void decide(struct turn_hook *hook)
 {
     struct resolve *r = CONTAINER_OF(hook, struct resolve, decision);
     for (size_t i = 0; i < r->way_count && !r->way; i++) {
-        if (r->ways[i].state == UNKNOWN)
+        bool last = i + 1 == r->way_count; // not probed
+        if (r->ways[i].state == UNKNOWN && !last)
             return;
-        if (r->ways[i].state == WORKS || i + 1 == r->way_count)
+        if (r->ways[i].state == WORKS || last)
             take_way(r, &r->ways[i]);
     }
 }
