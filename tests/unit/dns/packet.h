@@ -5,7 +5,7 @@
 #include "dns/answer.h"
 #include "../check.h"
 
-static inline void put_be(struct buf *out, size_t octets, uint32_t v)
+static inline void put_be(struct buf *out, size_t octets, uint64_t v)
 {
     while (octets-- > 0)
         buf_put_byte(out, (char)(unsigned char)(v >> (8 * octets)));
@@ -22,7 +22,8 @@ static inline void put_name(struct buf *out, struct str name)
 }
 
 // The header and the question; counts of answers and authorities follow with set_counts.
-static inline void begin_packet(struct buf *out, struct str name, enum dns_type type, unsigned rcode)
+static inline void begin_packet(struct buf *out, struct str name, enum dns_type type,
+                                unsigned rcode)
 {
     buf_clear(out);
     put_be(out, 2, 0);
@@ -65,7 +66,8 @@ static inline void put_record(struct buf *out, struct str owner, enum dns_type t
         assert_true(str_to_u64(text, &number));
         put_name(&data, STR("ns.example"));
         put_name(&data, STR("hostmaster.example"));
-        put_be(&data, 16, 0);
+        put_be(&data, 8, 0);
+        put_be(&data, 8, 0);
         put_be(&data, 4, (uint32_t)number);
         break;
     case DNS_NS:

@@ -118,7 +118,8 @@ static void bogus_and_silence(void **state)
                     STR("sh.abc.com"), DNS_MX, &f.arena, &f.answer);
     assert_int_equal(f.answer.outcome, DNS_TROUBLE);
     assert_int_equal(f.answer.count, 0);
-    dns_answer_read(&(struct dns_reply){.trouble = "silence"}, STR("a"), DNS_A, &f.arena, &f.answer);
+    dns_answer_read(&(struct dns_reply){.trouble = "silence"}, STR("a"), DNS_A, &f.arena,
+                    &f.answer);
     assert_int_equal(f.answer.outcome, DNS_TROUBLE);
     assert_true(str_eq(f.answer.trouble, STR("silence")));
     tear_down(&f);
@@ -187,9 +188,9 @@ static void what_is_a_host(void **state)
         const char *name;
         bool host;
     } cases[] = {
-        {"mx.example", true},   {"mx_1.example", true}, {"1.example", true}, {"host", true},
-        {"192.0.2.1", false},   {"", false},            {"1", false},        {"a\\032b.example", false},
-        {"mx.example.1", false},
+        {"mx.example", true}, {"mx_1.example", true},     {"1.example", true},
+        {"host", true},       {"192.0.2.1", false},       {"", false},
+        {"1", false},         {"a\\032b.example", false}, {"mx.example.1", false},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
@@ -213,11 +214,11 @@ static void odd_octets(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(mx_behind_an_alias), cmocka_unit_test(addresses),
+        cmocka_unit_test(mx_behind_an_alias),  cmocka_unit_test(addresses),
         cmocka_unit_test(how_long_a_no_holds), cmocka_unit_test(servers_that_fail),
-        cmocka_unit_test(bogus_and_silence),  cmocka_unit_test(aliases_without_end),
-        cmocka_unit_test(cut_short),          cmocka_unit_test(pointers),
-        cmocka_unit_test(what_is_a_host),     cmocka_unit_test(odd_octets),
+        cmocka_unit_test(bogus_and_silence),   cmocka_unit_test(aliases_without_end),
+        cmocka_unit_test(cut_short),           cmocka_unit_test(pointers),
+        cmocka_unit_test(what_is_a_host),      cmocka_unit_test(odd_octets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -101,7 +101,8 @@ static struct dns_reply reply_to(const struct route_step *step, struct buf *pack
         packet->ptr[3] = (char)0x83;
     set_counts(packet, count, 0);
     return (struct dns_reply){.packet = buf_str(packet),
-                              .security = record && record->value[0] == '?' ? DNS_BOGUS : DNS_SECURE};
+                              .security =
+                                  record && record->value[0] == '?' ? DNS_BOGUS : DNS_SECURE};
 }
 
 struct walk {
