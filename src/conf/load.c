@@ -332,7 +332,8 @@ static bool read_record(struct loader *l, const struct file *f, const struct con
     for (size_t i = 0; i < record->field_count; i++)
         if (!seen[i] && record->fields[i].needed) {
             wrong(l, f, node,
-                  problem_text(l->arena, "an entry of %s has no %s", record->name, record->fields[i].name),
+                  problem_text(l->arena, "an entry of %s has no %s", record->name,
+                               record->fields[i].name),
                   like(l, record));
             ok = false;
         }
