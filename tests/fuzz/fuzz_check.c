@@ -65,7 +65,8 @@ static void compare(const struct check_report *report, struct log *log)
         }
         index_finish(&x);
     }
-    // What an aborted frame holds is nobody's: a start reads it before it knows, the check does not.
+    // What an aborted frame holds is nobody's: a start reads it before it knows, the check does
+    // not.
     must(r.misfits == 0 || report->states[CHECK_ABORTED_FRAME] > 0);
     must(report->letters == s->live_letters && report->live_bytes == s->live_bytes);
     must(report->recipients[SPOOL_WAITING] + report->recipients[SPOOL_HELD] == s->live_recipients);
