@@ -181,6 +181,33 @@ class Cache(unittest.TestCase):
                          "an answer of the new one")
 
 
+@needs_nsd
+class Keys(unittest.TestCase):
+    """Keys by which nothing can be checked: the mail goes, and the log says what is not done."""
+
+    def found_with(self, keys):
+        with Nsd({"abc.com": ABC}) as nsd, Instance(start=False) as instance:
+            path = instance.top + "/keys"
+            with open(path, "w", encoding="ascii") as file:
+                file.write(keys)
+            instance.set("server", f'"{nsd.place}"')
+            instance.set("trust_anchor", path)
+            instance.start()
+            answer = route(instance, "a@implicit.abc.com")
+            self.assertEqual(hosts(answer), [("implicit.abc.com", ["192.0.2.8:25"])])
+            self.assertEqual({one["security"] for one in answer["answers"]}, {"insecure"})
+            route(instance, "a@half.abc.com")
+            self.assertEqual(instance.said().count("no signature checked"), 1)
+            return instance.said()
+
+    def test_a_zone_that_is_not_signed(self):
+        """Its answers would be wrong by these keys, all of them."""
+        self.found_with("; a key\nabc.com. IN DS 12345 13 2 " + 64 * "a" + "\n")
+
+    def test_a_file_that_holds_no_keys(self):
+        self.assertIn("/keys: libunbound", self.found_with("this is no key\n"))
+
+
 class ByTable(unittest.TestCase):
     """No DNS server is there: none is needed."""
 

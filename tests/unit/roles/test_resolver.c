@@ -24,7 +24,7 @@ struct fixture {
     struct role_box box;
     struct ipc_channel *queue;
     struct route_rule rules[4];
-    struct conf_listen listen[1];
+    struct conf_listen listen[2];
 };
 
 static void on_routed(struct ipc_channel *channel, struct msg *m, void *owner)
@@ -65,9 +65,11 @@ static int set_up(void **state)
     f->box.conf.dns.server = STR("127.0.0.1@1"); // where nobody listens
     f->box.conf.dns.timeout = 100;
     f->box.conf.listen = f->listen;
-    f->box.conf.listen_count = 1;
+    f->box.conf.listen_count = 2;
     f->listen[0].protocol = CONF_SMTP;
     assert_true(net_address_read(STR("203.0.113.1:25"), &f->listen[0].address));
+    f->listen[1].protocol = CONF_SMTP;
+    assert_true(net_address_read(STR("*:2525"), &f->listen[1].address));
     box_start(&f->box);
     box_run(&f->box, &f->box.ready);
     f->queue = box_peer(&f->box, IPC_QUEUE, &handlers, f);
@@ -133,10 +135,13 @@ static void refused_by_the_table(void **state)
 static void our_own_address_is_a_loop(void **state)
 {
     struct fixture *f = *state;
-    struct answer answer;
-    ask(f, "[203.0.113.1]", "", &answer);
-    assert_int_equal(answer.verdict, ROUTED_REFUSED);
-    assert_string_equal(answer.status, "5.4.6");
+    static const char *const own[] = {"[203.0.113.1]", "[127.0.0.1]", "[0.0.0.0]"};
+    for (size_t i = 0; i < ARRAY_LEN(own); i++) {
+        struct answer answer;
+        ask(f, own[i], "", &answer);
+        assert_int_equal(answer.verdict, ROUTED_REFUSED);
+        assert_string_equal(answer.status, "5.4.6");
+    }
 }
 
 // A DNS server that does not answer: our own patience ends it, and nothing is refused for it.
