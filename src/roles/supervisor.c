@@ -350,12 +350,12 @@ static void start_roles(struct supervisor *s)
 {
     children_want(s, IPC_DIRECTORY, 1);
     children_want(s, IPC_LOGIN, 1);
-    children_want(s, IPC_RESOLVER, 1);
     children_want(s, IPC_QUEUE, 1);
     children_want(s, IPC_POSTMAN, 1);
     children_want(s, IPC_READER, 1);
     children_want(s, IPC_RECEIVER, receivers(s->conf));
     children_want(s, IPC_PORTER, 1);
+    children_want(s, IPC_RESOLVER, 1);
 }
 
 static bool begin(struct supervisor *s, struct err *err)
