@@ -56,6 +56,7 @@ class ByDns(unittest.TestCase):
         cls.instance = Instance(start=False)
         cls.nsd = Nsd({"abc.com": ABC + f"me A {cls.instance.address}\n" + MANY,
                        "zone.test": "@ MX 5 mx\nmx A 192.0.2.30\n"})
+        cls.addClassCleanup(cls.nsd.__exit__)
         cls.instance.set("server", f'"{cls.nsd.place}"')
         cls.instance.set("timeout", "5s")
         cls.instance.start()
@@ -63,7 +64,6 @@ class ByDns(unittest.TestCase):
     @classmethod
     def tearDownClass(cls):
         cls.instance.finish()
-        cls.nsd.__exit__()
 
     def refused(self, domain):
         answer = route(self.instance, f"somebody@{domain}", code=1)
