@@ -1,8 +1,8 @@
 // Questions to the running instance, over the control socket STATE_DIR/control. One line asks:
-// "status", "stop", "reload", "role directory recount", "queue status", "queue ..." (store/desk.h).
-// The answer's first line is "ok", or "no" and the reason; the body follows until the end of the
-// stream. Where its last line is "more PLACE" it is one page, and the same question with PLACE in
-// it gets the next.
+// "status", "stop", "reload", "role directory recount", "queue status", "queue ..." (store/desk.h),
+// "route DOMAIN [SENDER'S DOMAIN]". The answer's first line is "ok", or "no" and the reason; the
+// body follows until the end of the stream. Where its last line is "more PLACE" it is one page, and
+// the same question with PLACE in it gets the next.
 #ifndef CTL_CONTROL_H
 #define CTL_CONTROL_H
 

@@ -357,6 +357,7 @@ static void start_roles(struct supervisor *s)
     children_want(s, IPC_READER, 1);
     children_want(s, IPC_RECEIVER, receivers(s->conf));
     children_want(s, IPC_PORTER, 1);
+    children_want(s, IPC_RESOLVER, 1);
 }
 
 static bool begin(struct supervisor *s, struct err *err)
