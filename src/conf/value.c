@@ -387,6 +387,7 @@ bool value_has_text(const struct conf_option *option)
     case CONF_COUNT:
     case CONF_FLAG:
     case CONF_CHOICE:
+    case CONF_CLOCK:
     case CONF_ADDRESS:
         break;
     }

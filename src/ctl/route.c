@@ -37,10 +37,9 @@ static void begin_local(struct local *l, struct command *c, const char *verdict,
     json_open_array(&l->json);
 }
 
-static bool put_mailbox(void *context, int64_t number, const struct directory_user *user)
+static bool put_mailbox(void *context, const struct directory_user *user)
 {
     struct local *l = context;
-    (void)number;
     if (l->c->json) {
         json_put_string(&l->json, user->address);
     } else {
@@ -64,7 +63,7 @@ static int refuse_local(struct command *c, const char *verdict, const char *what
     struct local l;
     begin_local(&l, c, verdict, what);
     if (moved.len)
-        (void)put_mailbox(&l, 0, &(struct directory_user){.address = moved});
+        (void)put_mailbox(&l, &(struct directory_user){.address = moved});
     end_local(&l);
     return EXIT_FAILED;
 }
@@ -86,7 +85,7 @@ static int one_mailbox(struct command *c, const struct directory_user *user)
     if (user->locked)
         return refuse_local(c, "later", "450 4.2.1 the mailbox is locked", STR(""));
     begin_local(&l, c, "local", "mailbox");
-    (void)put_mailbox(&l, 0, user);
+    (void)put_mailbox(&l, user);
     end_local(&l);
     return EXIT_DONE;
 }
