@@ -1,7 +1,8 @@
 // chat [--engine NAME] [--connect HOST:PORT] FILE...
 //
 // Plays .chat scripts (script.h says how they are written) against an engine in memory, each three
-// ways: whole groups, byte by byte, cut at every CRLF; or against a running server, one way.
+// ways: whole groups, byte by byte, cut at every CRLF; or against a running server, one way. What
+// is called the server here is the engine's side, which with --engine client is the client.
 // Prints TAP.
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,7 @@
 
 enum { OUTPUT_MAX = 4 * 1024 * 1024, SCRIPT_MAX = 1024 * 1024, CODE_LENGTH = 3 };
 
-static const struct chat_engine *const engines[] = {&chat_smtp, &chat_pop3};
+static const struct chat_engine *const engines[] = {&chat_smtp, &chat_pop3, &chat_client};
 
 // The server's side of a conversation: an engine, or a socket.
 struct server {
@@ -139,8 +140,13 @@ static bool expect(struct talk *t, const struct chat_step *step)
 
 static bool expect_silence(struct talk *t, const struct chat_step *step)
 {
+    const struct chat_engine *engine = t->server->engine;
     struct str said = buf_str(output_of(t->server));
-    return said.len == 0 || differ(t, step, STR("no more replies"), said);
+    if (said.len > 0)
+        return differ(t, step, STR("no more replies"), said);
+    if (engine && engine->results)
+        said = buf_str(engine->results(t->server->state));
+    return said.len == 0 || differ(t, step, STR("no more results"), said);
 }
 
 static bool expect_close(struct talk *t, const struct chat_step *step)
@@ -148,6 +154,16 @@ static bool expect_close(struct talk *t, const struct chat_step *step)
     if (!has_closed(t->server))
         return differ(t, step, STR("<close>"), STR("an open connection"));
     return expect_silence(t, step);
+}
+
+static bool expect_result(struct talk *t, const struct chat_step *step)
+{
+    struct buf *results = t->server->engine->results(t->server->state);
+    struct str line = str_sub(buf_str(results), 0, str_index(buf_str(results), '\n'));
+    if (!str_starts(line, step->text))
+        return differ(t, step, step->text, line);
+    buf_drop(results, line.len + (line.len < results->len));
+    return true;
 }
 
 static bool expect_letter(struct talk *t, const struct chat_step *step)
@@ -194,6 +210,12 @@ static bool play_step(struct talk *t, size_t *at)
     switch (step->kind) {
     case CHAT_SEND:
         return say_group(t, at);
+    case CHAT_HANG_UP:
+        t->server->engine->hang_up(t->server->state);
+        return true;
+    case CHAT_SILENCE:
+        t->server->engine->fall_silent(t->server->state);
+        return true;
     case CHAT_EXPECT:
         return expect(t, step);
     case CHAT_REST:
@@ -203,6 +225,8 @@ static bool play_step(struct talk *t, size_t *at)
     case CHAT_LETTER:
     case CHAT_LETTER_END:
         return expect_letter(t, step);
+    case CHAT_RESULT:
+        return expect_result(t, step);
     }
     return false;
 }
@@ -322,7 +346,7 @@ static void run_file(struct totals *totals, const char *path, const struct chat_
     if (!read_whole(path, &text)) {
         buf_put(&why, STR("0: cannot be read"));
         tell(totals, path, "", false, &why);
-    } else if (!chat_read(buf_str(&text), &process, &script, &err)) {
+    } else if (!chat_read(buf_str(&text), engine->client, &process, &script, &err)) {
         buf_putf(&why, "%d: %s", err.code, err.text);
         tell(totals, path, "", false, &why);
     } else {
@@ -356,7 +380,7 @@ int main(int argc, char **argv)
         else
             engine = NULL;
     }
-    if (!engine || at >= argc) {
+    if (!engine || at >= argc || (engine->client && where.len > 0)) {
         fprintf(stderr, "usage: chat [--engine NAME] [--connect HOST:PORT] FILE...\n");
         return 64;
     }
