@@ -4,7 +4,7 @@
 static void read_limit(struct smtp_offers *offers, struct str limit)
 {
     enum { DIGITS = 6 };
-    struct str name;
+    struct str name = STR("");
     uint64_t value;
     (void)str_cut(&limit, '=', &name);
     if (limit.len > DIGITS || !str_to_u64(limit, &value))
@@ -17,7 +17,7 @@ static void read_limit(struct smtp_offers *offers, struct str limit)
 
 void smtp_offers_read(struct smtp_offers *offers, struct str line)
 {
-    struct str keyword, limit;
+    struct str keyword = STR(""), limit;
     (void)str_cut(&line, ' ', &keyword);
 #define SMTP_OFFER(name, word) offers->name |= str_eq_nocase(keyword, STR(word));
 #include "proto/smtp_offers.def"
