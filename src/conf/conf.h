@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "mail/route_table.h"
 #include "os/net.h"
 
 enum conf_protocol {
@@ -60,17 +61,21 @@ void conf_put_problems(struct buf *out, const struct conf_problems *problems);
 // The effective values as YAML, each with its place or "default" as a comment. Loading the text
 // gives the same values.
 void conf_show(struct buf *out, const struct conf *conf);
+// A DNS server, as dns.server has it?
+bool conf_is_server(struct str text);
 void conf_schema(struct buf *out); // JSON Schema, for editors
 // A commented file for a person to edit. Settings stand as given, all other options as comments
 // with their defaults; a protocol with an empty address is off.
 struct conf_setting {
-    struct str name; // of an option of the top
-    struct str value;
+    struct str name;  // of an option, as "hostname" or "dns.server"
+    struct str value; // empty: not set
 };
 struct conf_sample {
     const struct conf_setting *settings;
     size_t count;
     struct str listen[CONF_PROTOCOLS];
+    const struct route_rule *routes;
+    size_t route_count;
 };
 void conf_put_sample(struct buf *out, const struct conf_sample *sample);
 void conf_put_manual(struct buf *out); // posthouse.yaml(5), in mdoc(7)

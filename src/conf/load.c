@@ -13,8 +13,8 @@
 
 // The keys at the top of a file: the options of group top, then groups, records and `include`.
 enum {
-    KEY_LIMITS = CONF_OPTIONS,
-    KEY_RECORDS,
+    KEY_GROUPS = CONF_OPTIONS, // one for each group but the top
+    KEY_RECORDS = KEY_GROUPS + CONF_GROUPS - 1,
     KEY_INCLUDE = KEY_RECORDS + CONF_RECORDS,
     KEYS,
 };
@@ -25,7 +25,7 @@ struct loader {
     struct conf_problems *problems;
     struct conf_source *sources; // LIMIT_config_includes + 1
     size_t source_count;
-    size_t listen_room;
+    size_t listen_room, route_room;
     struct str home; // the present directory
     bool incomplete; // part of a file could not be read: do not say that something is missing
 };
@@ -63,6 +63,11 @@ static void wrong_again(struct loader *l, const struct file *f, const struct tre
           STR("remove one of the two"));
 }
 
+static enum conf_group group_of_key(unsigned key)
+{
+    return (enum conf_group)(key - KEY_GROUPS + 1);
+}
+
 static const char *key_name(enum conf_group group, unsigned key)
 {
     if (key < CONF_OPTIONS) {
@@ -71,8 +76,8 @@ static const char *key_name(enum conf_group group, unsigned key)
     }
     if (group != CONF_GROUP_top)
         return NULL;
-    if (key == KEY_LIMITS)
-        return option_group_name(CONF_GROUP_limits);
+    if (key < KEY_RECORDS)
+        return option_group_name(group_of_key(key));
     if (key == KEY_INCLUDE)
         return "include";
     return option_record((enum conf_record_number)(key - KEY_RECORDS))->name;
@@ -99,10 +104,14 @@ static void unknown_key(struct loader *l, const struct file *f, const struct tre
     for (unsigned key = 0; key < KEYS; key++)
         if (key_name(group, key))
             nearest_offer(&nearest, str_of(key_name(group, key)));
-    if (group == CONF_GROUP_top && option_find(CONF_GROUP_limits, node->text) != CONF_OPTIONS)
-        hint = problem_text(l->arena, "write it below \"limits:\"");
-    else if (group == CONF_GROUP_limits && find_key(CONF_GROUP_top, node->text) != KEYS)
-        hint = problem_text(l->arena, "write it at the top of the file, not below \"limits:\"");
+    enum conf_group home = CONF_GROUP_top;
+    while (home < CONF_GROUPS && find_key(home, node->text) == KEYS)
+        home++;
+    if (home == CONF_GROUP_top)
+        hint = problem_text(l->arena, "write it at the top of the file, not below \"%s:\"",
+                            option_group_name(group));
+    else if (home < CONF_GROUPS)
+        hint = problem_text(l->arena, "write it below \"%s:\"", option_group_name(home));
     else if (nearest.best.len)
         hint = problem_text(l->arena, "did you mean \"%.*s\"?", STR_ARG(nearest.best));
     wrong(l, f, node, problem_text(l->arena, "unknown key \"%.*s\"", STR_ARG(node->text)), hint);
@@ -172,8 +181,8 @@ static bool is_key(struct loader *l, const struct file *f, const struct tree_nod
     return false;
 }
 
-static void take_limits(struct loader *l, const struct file *f, const struct tree_node *key,
-                        const struct tree_node *node)
+static void take_group(struct loader *l, const struct file *f, enum conf_group group,
+                       const struct tree_node *key, const struct tree_node *node)
 {
     if (is_missing(node) || node->kind == TREE_BROKEN)
         return;
@@ -186,9 +195,9 @@ static void take_limits(struct loader *l, const struct file *f, const struct tre
     for (const struct tree_node *at = node->first; at; at = at->next->next) {
         if (!is_key(l, f, at))
             continue;
-        enum conf_option_number number = option_find(CONF_GROUP_limits, at->text);
+        enum conf_option_number number = option_find(group, at->text);
         if (number == CONF_OPTIONS)
-            unknown_key(l, f, at, CONF_GROUP_limits);
+            unknown_key(l, f, at, group);
         else if (first_time(l, f, at, &seen[number]))
             take_option(l, f, number, at, at->next);
     }
@@ -209,6 +218,18 @@ static bool collide(const struct net_address *a, const struct net_address *b)
     return a_any || b_any || (memcmp(a->bytes, b->bytes, octets) == 0 && a->scope == b->scope);
 }
 
+// Items, or their copy with room for one more at least; NULL when the arena is full.
+static void *make_room(struct loader *l, void *items, size_t count, size_t *room, size_t size)
+{
+    if (count < *room)
+        return items;
+    *room = *room ? 2 * *room : 8;
+    void *more = arena_alloc_array(l->arena, *room, size);
+    if (more && count)
+        memcpy(more, items, count * size);
+    return more;
+}
+
 static void add_listen(struct loader *l, const struct file *f, const struct tree_node *node,
                        const struct conf_value *values)
 {
@@ -227,19 +248,41 @@ static void add_listen(struct loader *l, const struct file *f, const struct tree
                   STR("give each listener an address or a port of its own"));
             return;
         }
-    if (conf->listen_count == l->listen_room) {
-        size_t room = l->listen_room ? 2 * l->listen_room : 8;
-        struct conf_listen *more = arena_alloc_array(l->arena, room, sizeof(*more));
-        if (!more) {
-            out_of_memory(l, f, node);
+    conf->listen =
+        make_room(l, conf->listen, conf->listen_count, &l->listen_room, sizeof(*conf->listen));
+    if (conf->listen)
+        conf->listen[conf->listen_count++] = listen;
+    else
+        out_of_memory(l, f, node);
+}
+
+static void add_route(struct loader *l, const struct file *f, const struct tree_node *node,
+                      const struct conf_value *values)
+{
+    struct conf *conf = l->conf;
+    size_t n = conf->route_count, room = l->route_room;
+    for (size_t i = 0; i < n; i++)
+        if (str_eq(conf->routes[i].domain, values[0].text) &&
+            str_eq(conf->routes[i].sender, values[1].text)) {
+            wrong_again(l, f, node, STR("this route"), &conf->route_places[i]);
             return;
         }
-        if (conf->listen_count)
-            memcpy(more, conf->listen, conf->listen_count * sizeof(*more));
-        conf->listen = more;
-        l->listen_room = room;
+    conf->routes = make_room(l, conf->routes, n, &room, sizeof(*conf->routes));
+    conf->route_places =
+        make_room(l, conf->route_places, n, &l->route_room, sizeof(*conf->route_places));
+    if (!conf->routes || !conf->route_places) {
+        conf->route_count = 0;
+        out_of_memory(l, f, node);
+        return;
     }
-    conf->listen[conf->listen_count++] = listen;
+    conf->routes[n] = (struct route_rule){values[0].text, values[1].text, values[2].text};
+    conf->route_places[n] = place_of(f, node);
+    conf->route_count++;
+}
+
+static struct str like(struct loader *l, const struct conf_record *record)
+{
+    return problem_text(l->arena, "write it like %s", record->example);
 }
 
 static size_t find_field(const struct conf_record *record, struct str name)
@@ -250,7 +293,8 @@ static size_t find_field(const struct conf_record *record, struct str name)
     return i;
 }
 
-// Fills values[] in the order of the record's fields; false when one is wrong or missing.
+// Fills values[] in the order of the record's fields; false when one is wrong or a needed one is
+// missing.
 static bool read_record(struct loader *l, const struct file *f, const struct conf_record *record,
                         const struct tree_node *node, struct conf_value *values)
 {
@@ -281,10 +325,10 @@ static bool read_record(struct loader *l, const struct file *f, const struct con
         }
     }
     for (size_t i = 0; i < record->field_count; i++)
-        if (!seen[i]) {
+        if (!seen[i] && record->fields[i].needed) {
             wrong(l, f, node,
                   problem_text(l->arena, "this %s has no %s", record->name, record->fields[i].name),
-                  STR("write it like {protocol: smtp, address: \"127.0.0.1:2525\"}"));
+                  like(l, record));
             ok = false;
         }
     return ok;
@@ -293,6 +337,12 @@ static bool read_record(struct loader *l, const struct file *f, const struct con
 static void take_records(struct loader *l, const struct file *f, enum conf_record_number number,
                          const struct tree_node *node)
 {
+    static void (*const adders[CONF_RECORDS])(struct loader *, const struct file *,
+                                              const struct tree_node *,
+                                              const struct conf_value *) = {
+        [CONF_RECORD_listen] = add_listen,
+        [CONF_RECORD_routes] = add_route,
+    };
     const struct conf_record *record = option_record(number);
     if (is_missing(node) || node->kind == TREE_BROKEN)
         return;
@@ -302,14 +352,14 @@ static void take_records(struct loader *l, const struct file *f, enum conf_recor
         return;
     }
     for (const struct tree_node *at = node->first; at; at = at->next) {
-        struct conf_value values[CONF_FIELDS_MAX];
+        struct conf_value values[CONF_FIELDS_MAX] = {{.number = 0}};
         if (at->kind == TREE_BROKEN)
             continue;
         if (at->kind != TREE_MAPPING)
             wrong(l, f, at, problem_text(l->arena, "an entry of %s takes keys", record->name),
-                  STR("write it like {protocol: smtp, address: \"127.0.0.1:2525\"}"));
+                  like(l, record));
         else if (read_record(l, f, record, at, values))
-            add_listen(l, f, at, values);
+            adders[number](l, f, at, values);
     }
 }
 
@@ -389,8 +439,8 @@ static void take_top(struct loader *l, const struct file *f, const struct tree_n
             continue;
         else if (key < CONF_OPTIONS)
             take_option(l, f, (enum conf_option_number)key, at, at->next);
-        else if (key == KEY_LIMITS)
-            take_limits(l, f, at, at->next);
+        else if (key < KEY_RECORDS)
+            take_group(l, f, group_of_key(key), at, at->next);
         else if (key == KEY_INCLUDE)
             take_includes(l, f, at->next);
         else

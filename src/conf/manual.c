@@ -23,7 +23,8 @@ static const char *type_name(enum conf_type type)
         [CONF_NAME] = "domain name",  [CONF_PATH] = "path", [CONF_TEXT] = "text",
         [CONF_SIZE] = "size",         [CONF_TIME] = "time", [CONF_COUNT] = "number",
         [CONF_FLAG] = "yes or no",    [CONF_CHOICE] = "word",
-        [CONF_ADDRESS] = "address",
+        [CONF_SERVER] = "server",     [CONF_ADDRESS] = "address",
+        [CONF_PATTERN] = "domain",    [CONF_TARGET] = "target",
     };
     // clang-format on
     return names[type];
@@ -63,8 +64,11 @@ static void put_option(struct buf *out, const struct conf_option *option, bool i
     put_prose(out, str_of(option->help));
     put_range(out, option);
     put_words(out, option);
-    if (in_record)
+    if (in_record) {
+        if (!option->needed)
+            buf_put(out, STR("It may be left out.\n"));
         return;
+    }
     if (option->preset[0])
         buf_putf(out, "The default is\n.Ql %s .\n", option->preset);
     else if (option->type == CONF_NAME)
@@ -138,6 +142,8 @@ static const char tail[] = ".Sh EXAMPLES\n"
                            "  \\- {protocol: smtp, address: \"*:25\"}\n"
                            "  \\- {protocol: pop3, address: \"127.0.0.1:110\"}\n"
                            "limits: {max_message: 50M}\n"
+                           "routes:\n"
+                           "  \\- {domain: .example.net, to: \"smtp://192.0.2.7:25\"}\n"
                            ".Ed\n"
                            ".Sh SEE ALSO\n"
                            ".Xr posthouse 8\n";
@@ -156,5 +162,9 @@ void conf_put_manual(struct buf *out)
                      "These stand below the key\n"
                      ".Ic limits .\n"));
     put_group(out, CONF_GROUP_limits);
+    buf_put(out, STR(".Sh DNS\n"
+                     "These stand below the key\n"
+                     ".Ic dns .\n"));
+    put_group(out, CONF_GROUP_dns);
     buf_put(out, str_of(tail));
 }

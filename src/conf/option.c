@@ -2,32 +2,33 @@
 
 #define CONF_AT_top(name) offsetof(struct conf, name)
 #define CONF_AT_limits(name) offsetof(struct conf, limits.name)
+#define CONF_AT_dns(name) offsetof(struct conf, dns.name)
 #define IS_live true
 #define IS_restart false
+#define IS_must true
+#define IS_may false
 
 static const struct conf_option options[CONF_OPTIONS] = {
 #define OPTION(group, name, type, preset, min, max, reload, help)                                  \
-    {CONF_GROUP_##group,   CONF_##type, #name, preset, min, max, IS_##reload, help,                \
+    {CONF_GROUP_##group,   CONF_##type, #name, preset, min, max, IS_##reload, false, help,         \
      CONF_AT_##group(name)},
 #include "conf/options.def"
 #undef OPTION
 };
 
-static const struct conf_option listen_fields[] = {
-#define RECORD(...)
-#define FIELD(record, name, type, help)                                                            \
-    {CONF_GROUP_top, CONF_##type, #name, "", 0, 0, true, help, 0},
+#define FIELD(name, type, need, help)                                                              \
+    {CONF_GROUP_top, CONF_##type, #name, "", 0, 0, true, IS_##need, help, 0},
+#define RECORD(name, help, example, fields)                                                        \
+    static const struct conf_option name##_fields[] = {fields};
 #include "conf/records.def"
 #undef RECORD
 #undef FIELD
-};
 
 static const struct conf_record records[CONF_RECORDS] = {
-#define RECORD(name, help) {#name, help, name##_fields, ARRAY_LEN(name##_fields)},
-#define FIELD(...)
+#define RECORD(name, help, example, fields)                                                        \
+    {#name, help, example, name##_fields, ARRAY_LEN(name##_fields)},
 #include "conf/records.def"
 #undef RECORD
-#undef FIELD
 };
 
 static const struct choice {
@@ -49,7 +50,9 @@ const struct conf_option *option_at(enum conf_option_number number)
 
 const char *option_group_name(enum conf_group group)
 {
-    return group == CONF_GROUP_limits ? "limits" : "";
+    static const char *const names[CONF_GROUPS] = {
+        [CONF_GROUP_top] = "", [CONF_GROUP_limits] = "limits", [CONF_GROUP_dns] = "dns"};
+    return names[group];
 }
 
 enum conf_option_number option_find(enum conf_group group, struct str name)
@@ -97,6 +100,7 @@ static bool same_value(const struct conf_option *option, const struct conf *a, c
     case CONF_NAME:
     case CONF_PATH:
     case CONF_TEXT:
+    case CONF_SERVER:
         return str_eq(*(const struct str *)left, *(const struct str *)right);
     case CONF_SIZE:
     case CONF_TIME:
@@ -107,9 +111,11 @@ static bool same_value(const struct conf_option *option, const struct conf *a, c
     case CONF_CHOICE:
         return *(const unsigned *)left == *(const unsigned *)right;
     case CONF_ADDRESS:
+    case CONF_PATTERN:
+    case CONF_TARGET:
         break;
     }
-    must(option->type != CONF_ADDRESS); // a field of records, no option
+    must(option->type < CONF_ADDRESS); // a field of records, no option
     return true;
 }
 

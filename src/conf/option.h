@@ -13,7 +13,10 @@ enum conf_type {
     CONF_COUNT,
     CONF_FLAG,
     CONF_CHOICE,
-    CONF_ADDRESS, // fields of records only
+    CONF_SERVER,
+    CONF_ADDRESS, // this one and those below: fields of records only
+    CONF_PATTERN,
+    CONF_TARGET,
 };
 
 enum conf_option_number {
@@ -23,18 +26,17 @@ enum conf_option_number {
     CONF_OPTIONS,
 };
 
-enum conf_group { CONF_GROUP_top, CONF_GROUP_limits, CONF_GROUPS };
+enum conf_group { CONF_GROUP_top, CONF_GROUP_limits, CONF_GROUP_dns, CONF_GROUPS };
 
 enum conf_record_number {
-#define RECORD(name, help) CONF_RECORD_##name,
-#define FIELD(...)
+#define RECORD(name, help, example, fields) CONF_RECORD_##name,
 #include "conf/records.def"
 #undef RECORD
-#undef FIELD
     CONF_RECORDS,
 };
 
-// An option, or a field of a record (then offset, group, live and preset mean nothing).
+// An option, or a field of a record (then offset, group, live and preset mean nothing; in an option
+// `needed` does).
 struct conf_option {
     enum conf_group group;
     enum conf_type type;
@@ -42,6 +44,7 @@ struct conf_option {
     const char *preset; // the default, as one would write it
     uint64_t min, max;  // SIZE, TIME (ms), COUNT
     bool live;
+    bool needed; // a field without which there is no record
     const char *help;
     size_t offset; // of its member in struct conf
 };
@@ -49,6 +52,7 @@ struct conf_option {
 struct conf_record {
     const char *name;
     const char *help;
+    const char *example; // an entry, as one would write it
     const struct conf_option *fields;
     size_t field_count;
 };

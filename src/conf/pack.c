@@ -1,10 +1,10 @@
 // The configuration on its way to a role: a mark with the number of options (a role of another
-// build is refused), the options in the order of options.def, the listeners. Little-endian; a text
-// is its length in 32 bits and its octets.
+// build is refused), the options in the order of options.def, the listeners, the routes.
+// Little-endian; a text is its length in 32 bits and its octets.
 #include "base/limits.h"
 #include "conf/value.h"
 
-enum { PACK_MARK = 0x31434850, ADDRESS_OCTETS = 23 }; // "PHC1"
+enum { PACK_MARK = 0x32434850, ADDRESS_OCTETS = 23, ROUTE_OCTETS = 12 }; // "PHC2"
 
 static void put_address(struct buf *out, const struct net_address *address)
 {
@@ -12,6 +12,12 @@ static void put_address(struct buf *out, const struct net_address *address)
     buf_put(out, str_from(address->bytes, sizeof(address->bytes)));
     buf_put_u16(out, address->port);
     buf_put_u32(out, address->scope);
+}
+
+static void put_text(struct buf *out, struct str text)
+{
+    buf_put_u32(out, (uint32_t)text.len);
+    buf_put(out, text);
 }
 
 void conf_pack(struct buf *out, const struct conf *conf)
@@ -22,8 +28,7 @@ void conf_pack(struct buf *out, const struct conf *conf)
         const struct conf_option *option = option_at(n);
         struct conf_value value = value_of(conf, option);
         if (value_has_text(option)) {
-            buf_put_u32(out, (uint32_t)value.text.len);
-            buf_put(out, value.text);
+            put_text(out, value.text);
         } else {
             buf_put_u64(out, value.number);
         }
@@ -32,6 +37,12 @@ void conf_pack(struct buf *out, const struct conf *conf)
     for (size_t i = 0; i < conf->listen_count; i++) {
         buf_put_byte(out, (char)conf->listen[i].protocol);
         put_address(out, &conf->listen[i].address);
+    }
+    buf_put_u32(out, (uint32_t)conf->route_count);
+    for (size_t i = 0; i < conf->route_count; i++) {
+        put_text(out, conf->routes[i].domain);
+        put_text(out, conf->routes[i].sender);
+        put_text(out, conf->routes[i].to);
     }
 }
 
@@ -77,23 +88,32 @@ static bool get_address(struct reader *r, struct net_address *address)
     return address->family == 6;
 }
 
-static bool get_option(struct reader *r, const struct conf_option *option, struct arena *arena,
-                       struct conf *conf, struct err *err)
+static bool get_value(struct reader *r, const struct conf_option *option, struct arena *arena,
+                      struct conf_value *value, struct err *err)
 {
-    struct conf_value value = {.text = STR("")};
+    *value = (struct conf_value){.text = STR("")};
     struct complaint complaint;
     if (value_has_text(option)) {
         struct str text = get_bytes(r, get_number(r, 4));
-        if (!arena_copy(arena, text, &value.text))
+        if (!arena_copy(arena, text, &value->text))
             return err_set(err, ERR_TRY_LATER, STATUS(4, 3, 0), "no room for the configuration");
     } else {
-        value.number = get_number(r, 8);
+        value->number = get_number(r, 8);
     }
     if (r->failed)
         return err_set(err, ERR_OUR_BUG, STATUS(4, 3, 0), "the packed configuration ends early");
-    if (!value_check(option, &value, arena, &complaint))
+    if (!value_check(option, value, arena, &complaint))
         return err_set(err, ERR_OUR_BUG, STATUS(4, 3, 0), "the packed configuration: %s: %.*s",
                        option->name, STR_ARG(complaint.text));
+    return true;
+}
+
+static bool get_option(struct reader *r, const struct conf_option *option, struct arena *arena,
+                       struct conf *conf, struct err *err)
+{
+    struct conf_value value;
+    if (!get_value(r, option, arena, &value, err))
+        return false;
     value_store(conf, option, &value);
     return true;
 }
@@ -117,6 +137,26 @@ static bool get_listen(struct reader *r, struct arena *arena, struct conf *conf,
     return true;
 }
 
+static bool get_routes(struct reader *r, struct arena *arena, struct conf *conf, struct err *err)
+{
+    const struct conf_option *fields = option_record(CONF_RECORD_routes)->fields;
+    uint64_t count = get_number(r, 4);
+    if (r->failed || count > r->rest.len / ROUTE_OCTETS)
+        return err_set(err, ERR_OUR_BUG, STATUS(4, 3, 0), "the packed configuration ends early");
+    conf->routes = arena_alloc_array(arena, (size_t)count, sizeof(*conf->routes));
+    if (count && !conf->routes)
+        return err_set(err, ERR_TRY_LATER, STATUS(4, 3, 0), "no room for the configuration");
+    for (; conf->route_count < count; conf->route_count++) {
+        struct conf_value domain, sender, to;
+        if (!get_value(r, &fields[0], arena, &domain, err) ||
+            !get_value(r, &fields[1], arena, &sender, err) ||
+            !get_value(r, &fields[2], arena, &to, err))
+            return false;
+        conf->routes[conf->route_count] = (struct route_rule){domain.text, sender.text, to.text};
+    }
+    return true;
+}
+
 bool conf_unpack(struct str packed, struct arena *arena, struct conf *conf, struct err *err)
 {
     struct reader r = {.rest = packed};
@@ -130,7 +170,7 @@ bool conf_unpack(struct str packed, struct arena *arena, struct conf *conf, stru
     for (enum conf_option_number n = 0; n < CONF_OPTIONS; n++)
         if (!get_option(&r, option_at(n), arena, conf, err))
             return false;
-    if (!get_listen(&r, arena, conf, err))
+    if (!get_listen(&r, arena, conf, err) || !get_routes(&r, arena, conf, err))
         return false;
     return r.rest.len == 0 ||
            err_set(err, ERR_OUR_BUG, STATUS(4, 3, 0), "the packed configuration has a tail");

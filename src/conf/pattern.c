@@ -48,6 +48,25 @@ bool pattern_check_host(struct str name, struct arena *arena, struct complaint *
                     STR("write a full domain name, like mail.example.com"));
 }
 
+bool conf_is_server(struct str text)
+{
+    struct net_address address;
+    size_t at = str_index(text, '@');
+    uint64_t port = 53;
+    return net_ip_read(str_sub(text, 0, at), &address) && address.scope == 0 &&
+           (at == text.len ||
+            (str_to_u64(str_skip(text, at + 1), &port) && port > 0 && port <= UINT16_MAX));
+}
+
+bool pattern_check_server(struct str text, struct arena *arena, struct complaint *complaint)
+{
+    return conf_is_server(text) ||
+           complain(
+               complaint,
+               problem_text(arena, "\"%.*s\" is not the IP address of a DNS server", STR_ARG(text)),
+               STR("write it like 127.0.0.1, or 127.0.0.1@5353 with a port"));
+}
+
 // Can this byte come out of a user's or domain's file name (address_put_file_name)?
 static bool in_file_name(char c)
 {

@@ -10,6 +10,10 @@ enum { CONF_PATH_MAX = 4095 }; // octets of a path or text
 // section 2.3.5.
 MUST_USE bool pattern_check_host(struct str name, struct arena *arena, struct complaint *complaint);
 
+// A DNS server: an IP address, and perhaps @ and a port.
+MUST_USE bool pattern_check_server(struct str text, struct arena *arena,
+                                   struct complaint *complaint);
+
 // A relative path with %u and perhaps %d and %%, that can not lead out of mail_dir and gives two
 // users one mailbox never.
 MUST_USE bool pattern_check_mailbox(struct str pattern, struct arena *arena,

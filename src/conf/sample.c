@@ -26,12 +26,19 @@ static void put_comment(struct buf *out, const char *indent, struct str text)
     buf_put_byte(out, '\n');
 }
 
-static const struct conf_setting *find_setting(const struct conf_sample *sample, const char *name)
+static const struct conf_setting *find_setting(const struct conf_sample *sample,
+                                               const struct conf_option *option)
 {
+    const struct conf_setting *found = NULL;
+    const char *group = option_group_name(option->group);
+    struct buf name;
+    buf_init(&name, HELP_MAX);
+    buf_putf(&name, "%s%s%s", group, group[0] ? "." : "", option->name);
     for (size_t i = 0; i < sample->count; i++)
-        if (str_eq(sample->settings[i].name, str_of(name)))
-            return &sample->settings[i];
-    return NULL;
+        if (str_eq(sample->settings[i].name, buf_str(&name)) && sample->settings[i].value.len)
+            found = &sample->settings[i];
+    buf_finish(&name);
+    return found;
 }
 
 static void put_option(struct buf *out, const char *indent, const struct conf_option *option,
@@ -48,10 +55,8 @@ static void put_option(struct buf *out, const char *indent, const struct conf_op
     buf_put_byte(out, '\n');
 }
 
-static void put_listeners(struct buf *out, const struct conf_sample *sample)
+static void put_record_help(struct buf *out, const struct conf_record *record)
 {
-    const struct conf_record *record = option_record(CONF_RECORD_listen);
-    bool any = false;
     buf_put_byte(out, '\n');
     put_comment(out, "", str_of(record->help));
     for (size_t i = 0; i < record->field_count; i++) {
@@ -61,6 +66,32 @@ static void put_listeners(struct buf *out, const struct conf_sample *sample)
         put_comment(out, "", buf_str(&line));
         buf_finish(&line);
     }
+}
+
+static void put_routes(struct buf *out, const struct conf_sample *sample)
+{
+    const struct conf_record *record = option_record(CONF_RECORD_routes);
+    put_record_help(out, record);
+    buf_put(out, STR("routes:\n"));
+    for (size_t i = 0; i < sample->route_count; i++)
+        buf_putf(out, "  - {domain: \"%.*s\", to: \"%.*s\"}\n", STR_ARG(sample->routes[i].domain),
+                 STR_ARG(sample->routes[i].to));
+    if (!sample->route_count)
+        buf_putf(out, "  #- %s\n", record->example);
+}
+
+static void put_group(struct buf *out, const struct conf_sample *sample, enum conf_group group)
+{
+    buf_putf(out, "\n%s:\n", option_group_name(group));
+    for (enum conf_option_number n = 0; n < CONF_OPTIONS; n++)
+        if (option_at(n)->group == group)
+            put_option(out, "  ", option_at(n), find_setting(sample, option_at(n)));
+}
+
+static void put_listeners(struct buf *out, const struct conf_sample *sample)
+{
+    bool any = false;
+    put_record_help(out, option_record(CONF_RECORD_listen));
     buf_put(out, STR("listen:\n"));
     for (unsigned p = 0; p < CONF_PROTOCOLS; p++) {
         struct str address = sample->listen[p];
@@ -81,12 +112,11 @@ void conf_put_sample(struct buf *out, const struct conf_sample *sample)
                      "# posthouse domain add, posthouse user add.\n"));
     for (enum conf_option_number n = 0; n < CONF_OPTIONS; n++)
         if (option_at(n)->group == CONF_GROUP_top)
-            put_option(out, "", option_at(n), find_setting(sample, option_at(n)->name));
+            put_option(out, "", option_at(n), find_setting(sample, option_at(n)));
     put_listeners(out, sample);
-    buf_putf(out, "\n%s:\n", option_group_name(CONF_GROUP_limits));
-    for (enum conf_option_number n = 0; n < CONF_OPTIONS; n++)
-        if (option_at(n)->group == CONF_GROUP_limits)
-            put_option(out, "  ", option_at(n), NULL);
+    put_routes(out, sample);
+    put_group(out, sample, CONF_GROUP_dns);
+    put_group(out, sample, CONF_GROUP_limits);
     buf_put_byte(out, '\n');
     put_comment(out, "", STR(CONF_INCLUDE_HELP));
     buf_put(out, STR("#include: [conf.d/*.yaml]\n"));

@@ -29,7 +29,10 @@ static void put_value(struct json *j, const struct conf_option *option)
         break;
     case CONF_PATH:
     case CONF_TEXT:
+    case CONF_SERVER:
     case CONF_ADDRESS:
+    case CONF_PATTERN:
+    case CONF_TARGET:
         put_pair(j, "type", STR("string"));
         break;
     case CONF_SIZE:
@@ -104,7 +107,8 @@ static void put_record(struct json *j, const struct conf_record *record)
     json_name(j, "required");
     json_open_array(j);
     for (size_t i = 0; i < record->field_count; i++)
-        json_put_string(j, str_of(record->fields[i].name));
+        if (record->fields[i].needed)
+            json_put_string(j, str_of(record->fields[i].name));
     json_close_array(j);
     json_close_object(j);
     json_close_object(j);
@@ -132,12 +136,14 @@ void conf_schema(struct buf *out)
     put_pair(&j, "title", STR("posthouse.yaml"));
     open_keys(&j);
     put_group(&j, CONF_GROUP_top);
-    json_name(&j, option_group_name(CONF_GROUP_limits));
-    json_open_object(&j);
-    open_keys(&j);
-    put_group(&j, CONF_GROUP_limits);
-    json_close_object(&j);
-    json_close_object(&j);
+    for (enum conf_group group = CONF_GROUP_top + 1; group < CONF_GROUPS; group++) {
+        json_name(&j, option_group_name(group));
+        json_open_object(&j);
+        open_keys(&j);
+        put_group(&j, group);
+        json_close_object(&j);
+        json_close_object(&j);
+    }
     for (enum conf_record_number n = 0; n < CONF_RECORDS; n++)
         put_record(&j, option_record(n));
     put_include(&j);

@@ -43,11 +43,34 @@ static void show_group(struct buf *out, const struct conf *conf, enum conf_group
     }
 }
 
+static void show_routes(struct buf *out, const struct conf *conf)
+{
+    const struct conf_option *fields = option_record(CONF_RECORD_routes)->fields;
+    buf_putf(out, "routes:%s\n", conf->route_count ? "" : " []");
+    for (size_t i = 0; i < conf->route_count; i++) {
+        const struct route_rule *rule = &conf->routes[i];
+        const struct str texts[] = {rule->domain, rule->sender, rule->to};
+        struct buf line;
+        buf_init(&line, LINE_MAX);
+        for (size_t k = 0; k < ARRAY_LEN(texts); k++) {
+            if (texts[k].len == 0)
+                continue;
+            buf_putf(&line, "%s%s: ", k ? ", " : "  - {", fields[k].name);
+            value_put(&line, &fields[k], &(struct conf_value){.text = texts[k]});
+        }
+        buf_put_byte(&line, '}');
+        put_line(out, buf_str(&line), conf->route_places ? &conf->route_places[i] : NULL);
+        buf_finish(&line);
+    }
+}
+
 void conf_show(struct buf *out, const struct conf *conf)
 {
     show_group(out, conf, CONF_GROUP_top);
-    buf_putf(out, "%s:\n", option_group_name(CONF_GROUP_limits));
-    show_group(out, conf, CONF_GROUP_limits);
+    for (enum conf_group group = CONF_GROUP_top + 1; group < CONF_GROUPS; group++) {
+        buf_putf(out, "%s:\n", option_group_name(group));
+        show_group(out, conf, group);
+    }
     buf_putf(out, "listen:%s\n", conf->listen_count ? "" : " []");
     for (size_t i = 0; i < conf->listen_count; i++) {
         struct buf line;
@@ -59,4 +82,5 @@ void conf_show(struct buf *out, const struct conf *conf)
         put_line(out, buf_str(&line), &conf->listen[i].place);
         buf_finish(&line);
     }
+    show_routes(out, conf);
 }

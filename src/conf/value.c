@@ -126,6 +126,15 @@ static bool read_text(struct str text, struct arena *arena, struct str *copy,
            complain(complaint, STR("the configuration takes too much memory"), STR(""));
 }
 
+static bool read_pattern(struct str text, struct arena *arena, struct str *pattern,
+                         struct complaint *complaint)
+{
+    struct err err;
+    return route_pattern_read(text, arena, pattern, &err) ||
+           complain(complaint, problem_text(arena, "\"%.*s\": %s", STR_ARG(text), err.text),
+                    STR("write a domain, like example.com or .example.com, or \"*\""));
+}
+
 bool value_read(const struct conf_option *option, struct str text, struct str directory,
                 struct arena *arena, struct conf_value *value, struct complaint *complaint)
 {
@@ -134,6 +143,8 @@ bool value_read(const struct conf_option *option, struct str text, struct str di
     switch (option->type) {
     case CONF_NAME:
     case CONF_TEXT:
+    case CONF_SERVER:
+    case CONF_TARGET:
         read = read_text(text, arena, &value->text, complaint);
         break;
     case CONF_PATH:
@@ -161,6 +172,9 @@ bool value_read(const struct conf_option *option, struct str text, struct str di
                      problem_text(arena, "\"%.*s\" is not an IP address and a port", STR_ARG(text)),
                      STR("write it like \"127.0.0.1:2525\", \"[::1]:2525\", or \"*:25\" for all "
                          "addresses of this host"));
+        break;
+    case CONF_PATTERN:
+        read = read_pattern(text, arena, &value->text, complaint);
         break;
     }
     return read && value_check(option, value, arena, complaint);
@@ -206,6 +220,25 @@ static bool check_text(const struct conf_option *option, struct str text, struct
     return true;
 }
 
+static bool check_target(struct str text, struct arena *arena, struct complaint *complaint)
+{
+    struct route_target target;
+    struct err err;
+    return route_target_read(text, arena, &target, &err) ||
+           complain(complaint, problem_text(arena, "\"%.*s\": %s", STR_ARG(text), err.text),
+                    STR("write it like \"smtp://192.0.2.1:25\", \"smtp://mail.example.com:25\", "
+                        "\"lmtp:/run/lmtp\" or \"error:no mail goes there\""));
+}
+
+// Folded already, so that it reads as itself.
+static bool check_pattern(struct str text, struct arena *arena, struct complaint *complaint)
+{
+    struct str pattern;
+    return read_pattern(text, arena, &pattern, complaint) &&
+           (str_eq(pattern, text) ||
+            complain(complaint, STR("a domain that is not folded"), STR("")));
+}
+
 bool value_check(const struct conf_option *option, const struct conf_value *value,
                  struct arena *arena, struct complaint *complaint)
 {
@@ -223,6 +256,14 @@ bool value_check(const struct conf_option *option, const struct conf_value *valu
             return false;
         return option->offset != offsetof(struct conf, mailbox) ||
                pattern_check_mailbox(value->text, arena, complaint);
+    case CONF_SERVER:
+        return value->text.len == 0 || pattern_check_server(value->text, arena, complaint);
+    case CONF_PATTERN:
+        return (value->text.len == 0 && !option->needed) ||
+               check_pattern(value->text, arena, complaint);
+    case CONF_TARGET:
+        return check_text(option, value->text, arena, complaint) &&
+               check_target(value->text, arena, complaint);
     case CONF_SIZE:
     case CONF_TIME:
     case CONF_COUNT:
@@ -274,6 +315,9 @@ void value_put(struct buf *out, const struct conf_option *option, const struct c
     case CONF_NAME:
     case CONF_PATH:
     case CONF_TEXT:
+    case CONF_SERVER:
+    case CONF_PATTERN:
+    case CONF_TARGET:
         put_text(out, value->text);
         return;
     case CONF_SIZE:
@@ -309,7 +353,23 @@ void value_put(struct buf *out, const struct conf_option *option, const struct c
 
 bool value_has_text(const struct conf_option *option)
 {
-    return option->type == CONF_NAME || option->type == CONF_PATH || option->type == CONF_TEXT;
+    switch (option->type) {
+    case CONF_NAME:
+    case CONF_PATH:
+    case CONF_TEXT:
+    case CONF_SERVER:
+    case CONF_PATTERN:
+    case CONF_TARGET:
+        return true;
+    case CONF_SIZE:
+    case CONF_TIME:
+    case CONF_COUNT:
+    case CONF_FLAG:
+    case CONF_CHOICE:
+    case CONF_ADDRESS:
+        break;
+    }
+    return false;
 }
 
 void value_store(struct conf *conf, const struct conf_option *option,

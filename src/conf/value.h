@@ -6,7 +6,7 @@
 #include "conf/option.h"
 #include "conf/problem.h"
 
-// What the type uses: text for NAME, PATH, TEXT; address for ADDRESS; number for all others.
+// What the type uses: address for ADDRESS; text where value_has_text; number for all others.
 struct conf_value {
     struct str text;
     uint64_t number;

@@ -1,5 +1,6 @@
 // Questions to the running instance, over the control socket STATE_DIR/control. One line asks:
-// "status", "stop", "reload", "queue list [PLACE]", "queue count", "queue status". The answer's
+// "status", "stop", "reload", "queue list [PLACE]", "queue count", "queue status", "route DOMAIN
+// [SENDER'S DOMAIN]". The answer's
 // first line is "ok", or "no" and the reason; the body follows until the end of the stream. Where
 // its last line is "more PLACE" it is one page, and the same question with PLACE behind it gets the
 // next.

@@ -23,9 +23,49 @@ struct plan {
     struct str directory;
     struct str hostname;
     struct str listen[CONF_PROTOCOLS];
+    struct str dns; // may be empty
+    struct route_rule *routes;
+    size_t route_count;
     const char *run_as; // NULL: whoever starts it
     bool apop;
 };
+
+// DOMAIN=HOST:PORT
+static int read_route(struct command *c, struct plan *plan, struct str text)
+{
+    struct route_rule *route = &plan->routes[plan->route_count];
+    struct route_target target;
+    struct str domain = STR(""), place = text;
+    struct buf to;
+    struct err err;
+    buf_init(&to, FILE_LIMIT);
+    (void)str_cut(&place, '=', &domain);
+    buf_putf(&to, "smtp://%.*s", STR_ARG(place));
+    bool ok = route_pattern_read(domain, c->arena, &route->domain, &err) &&
+              route_target_read(buf_str(&to), c->arena, &target, &err) &&
+              (arena_copy(c->arena, buf_str(&to), &route->to) ||
+               err_set(&err, ERR_TRY_LATER, STATUS(4, 3, 0), "no memory for it"));
+    buf_finish(&to);
+    plan->route_count++;
+    return ok ? EXIT_DONE
+              : command_usage(c, "--route %.*s: %s: write it like example.com=192.0.2.1:25",
+                              STR_ARG(text), err.text);
+}
+
+static int read_routes(struct command *c, struct plan *plan)
+{
+    struct str text;
+    int code = EXIT_DONE;
+    size_t count = 0;
+    while (command_value(c, "route", count, &text))
+        count++;
+    plan->routes = arena_alloc_array(c->arena, count, sizeof *plan->routes);
+    if (count && !plan->routes)
+        return command_fail(c, "too many routes");
+    for (size_t i = 0; code == EXIT_DONE && command_value(c, "route", i, &text); i++)
+        code = read_route(c, plan, text);
+    return code;
+}
 
 static int read_listeners(struct command *c, struct plan *plan)
 {
@@ -66,7 +106,11 @@ static int read_plan(struct command *c, struct plan *plan)
     for (size_t i = 0; command_value(c, "domain", i, &text); i++)
         if (!domain_read(text, c->arena, &folded, &err))
             return command_usage(c, "--domain %.*s: %s", STR_ARG(text), err.text);
-    return read_listeners(c, plan);
+    if (command_value(c, "dns", 0, &plan->dns) && !conf_is_server(plan->dns))
+        return command_usage(c, "--dns %.*s: write an IP address, and a port like 127.0.0.1@5353",
+                             STR_ARG(plan->dns));
+    int code = read_routes(c, plan);
+    return code == EXIT_DONE ? read_listeners(c, plan) : code;
 }
 
 // A directory that may be there already; a new one belongs to the roles' user.
@@ -95,14 +139,16 @@ static int write_file(int dir, struct str text)
 static int write_conf(int dir, const struct plan *plan)
 {
     const struct conf_setting settings[] = {
-        {STR("hostname"), plan->hostname},     {STR("spool_dir"), STR("spool")},
-        {STR("state_dir"), STR("state")},      {STR("log_dir"), STR("log")},
-        {STR("mail_dir"), STR("mail")},        {STR("apop"), plan->apop ? STR("yes") : STR("no")},
-        {STR("run_as"), str_of(plan->run_as)},
+        {STR("hostname"), plan->hostname}, {STR("spool_dir"), STR("spool")},
+        {STR("state_dir"), STR("state")},  {STR("log_dir"), STR("log")},
+        {STR("mail_dir"), STR("mail")},    {STR("apop"), plan->apop ? STR("yes") : STR("no")},
+        {STR("dns.server"), plan->dns},    {STR("run_as"), str_of(plan->run_as)},
     };
     struct conf_sample sample = {
         .settings = settings,
-        .count = plan->run_as ? ARRAY_LEN(settings) : ARRAY_LEN(settings) - 1,
+        .count = ARRAY_LEN(settings),
+        .routes = plan->routes,
+        .route_count = plan->route_count,
     };
     struct buf text;
     memcpy(sample.listen, plan->listen, sizeof(sample.listen));

@@ -1,4 +1,5 @@
-// A flag in one octet; then texts, each its length in two octets, little-endian, and its octets.
+// A flag in one octet, numbers; then texts, each its length in two octets, and its octets. All
+// little-endian.
 #include "ipc/targets.h"
 
 static void put_text(struct buf *out, struct str text)
@@ -38,5 +39,33 @@ bool targets_take(struct str *targets, struct resolved_target *target)
         !take_text(&rest, &target->token))
         return false;
     *targets = rest;
+    return true;
+}
+
+void ways_put(struct buf *out, const struct routed_way *way)
+{
+    const struct net_address *address = &way->address;
+    buf_put_byte(out, way->secure);
+    buf_put_u16(out, way->preference);
+    buf_put_byte(out, (char)address->family);
+    buf_put_u16(out, address->port);
+    put_text(out, str_from(address->bytes, sizeof address->bytes));
+    put_text(out, way->host);
+}
+
+bool ways_take(struct str *ways, struct routed_way *way)
+{
+    struct str rest = *ways, bytes;
+    if (rest.len < 6)
+        return false;
+    *way = (struct routed_way){.secure = str_take_le(&rest, 1) != 0};
+    way->preference = (uint16_t)str_take_le(&rest, 2);
+    way->address.family = (uint8_t)str_take_le(&rest, 1);
+    way->address.port = (uint16_t)str_take_le(&rest, 2);
+    if (!take_text(&rest, &bytes) || bytes.len != sizeof way->address.bytes ||
+        !take_text(&rest, &way->host))
+        return false;
+    memcpy(way->address.bytes, bytes.ptr, bytes.len);
+    *ways = rest;
     return true;
 }

@@ -1,8 +1,9 @@
-// The field `targets` of the message `resolved`: the mailboxes that an address stands for.
+// Lists in messages. `targets` of `resolved`: the mailboxes that an address stands for. `ways` of
+// `routed`: where to connect, in the order in which to try it.
 #ifndef IPC_TARGETS_H
 #define IPC_TARGETS_H
 
-#include "base/buf.h"
+#include "os/net.h"
 
 struct resolved_target {
     struct str address; // the mailbox's own
@@ -15,5 +16,15 @@ struct resolved_target {
 void targets_put(struct buf *out, const struct resolved_target *target);
 // The next one, as views. False: there is none, or (with *targets not empty) it is not one.
 MUST_USE bool targets_take(struct str *targets, struct resolved_target *target);
+
+struct routed_way {
+    struct str host;            // its name; empty: an address literal. Of LMTP perhaps a path
+    struct net_address address; // family 0: `host` is the path of a unix socket
+    uint16_t preference;        // of the MX
+    bool secure;                // found by signed answers only
+};
+
+void ways_put(struct buf *out, const struct routed_way *way);
+MUST_USE bool ways_take(struct str *ways, struct routed_way *way);
 
 #endif

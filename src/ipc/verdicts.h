@@ -24,6 +24,13 @@ enum submit_status {
     SUBMIT_LOOP = 554,     // 5.4.6: it was delivered here to all whom it would go to again
 };
 
+// routed: is there a way?
+enum routed_verdict {
+    ROUTED_WAYS,
+    ROUTED_LATER,   // it cannot be said now
+    ROUTED_REFUSED, // there is none
+};
+
 // delivered: of each delivery.
 enum delivery_outcome {
     DELIVERY_DONE,

@@ -225,7 +225,7 @@ struct path_rule {
 
 static struct ruleset handled_rights(const struct jail *jail, int abi)
 {
-    bool connects = jail->calls & JAIL_CONNECT;
+    bool connects = jail->calls & (JAIL_CONNECT | JAIL_RESOLVE);
     struct ruleset r = {.fs = FS_FIRST};
     if (abi >= 2)
         r.fs |= FS_REFER;

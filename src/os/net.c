@@ -2,6 +2,7 @@
 #include "os/net.h"
 
 #include <fcntl.h>
+#include <ifaddrs.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -355,4 +356,26 @@ ssize_t net_receive_fd(int socket, void *to, size_t len, int *received)
         return -EPROTO;
     }
     return r;
+}
+
+size_t net_own_addresses(struct net_address *addresses, size_t room)
+{
+    struct ifaddrs *all = NULL;
+    size_t count = 0;
+    if (getifaddrs(&all) < 0)
+        return 0;
+    for (const struct ifaddrs *at = all; at && count < room; at = at->ifa_next) {
+        union socket_address address = {.storage = {0}};
+        if (!at->ifa_addr)
+            continue;
+        if (at->ifa_addr->sa_family == AF_INET)
+            memcpy(&address.v4, at->ifa_addr, sizeof address.v4);
+        else if (at->ifa_addr->sa_family == AF_INET6)
+            memcpy(&address.v6, at->ifa_addr, sizeof address.v6);
+        else
+            continue;
+        from_system(&address, &addresses[count++]);
+    }
+    freeifaddrs(all);
+    return count;
 }

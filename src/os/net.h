@@ -24,6 +24,9 @@ bool net_is_loopback(const struct net_address *address);
 // ::ffff:a.b.c.d becomes a.b.c.d; all reading and receiving functions here have done it.
 void net_address_unmap(struct net_address *address);
 
+// The addresses of this host's interfaces as they are now, at most `room` of them: their number.
+size_t net_own_addresses(struct net_address *addresses, size_t room);
+
 // A network "192.0.2.0/24", "2001:db8::/32", or one address.
 struct net_range {
     struct net_address base;

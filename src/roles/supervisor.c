@@ -350,6 +350,7 @@ static void start_roles(struct supervisor *s)
 {
     children_want(s, IPC_DIRECTORY, 1);
     children_want(s, IPC_LOGIN, 1);
+    children_want(s, IPC_RESOLVER, 1);
     children_want(s, IPC_QUEUE, 1);
     children_want(s, IPC_POSTMAN, 1);
     children_want(s, IPC_READER, 1);

@@ -1,4 +1,4 @@
-// The control socket, state/control: `posthouse stop`, `status`, `reload`, `queue ...`. A request
+// The control socket, state/control: `posthouse stop`, `status`, `reload`, `queue ...`, `route`. A request
 // is one line, WHAT and an ARGUMENT behind the first space. The answer: "ok", or "no" or "later"
 // (it may go well another time) and why, on the first line; then the body until the end of the
 // stream. Questions for a role are handed to it together with the connection.
@@ -136,6 +136,12 @@ static void answer_queue(struct client *c, struct str argument)
     hand_to(c, IPC_QUEUE, what, argument);
 }
 
+// route DOMAIN [SENDER'S DOMAIN]
+static void answer_route(struct client *c, struct str argument)
+{
+    hand_to(c, IPC_RESOLVER, STR("route"), argument);
+}
+
 // role NAME WHAT ARGUMENT: any role may be asked anything (tests try the jails by it).
 static void answer_role(struct client *c, struct str argument)
 {
@@ -154,7 +160,7 @@ static const struct question {
     void (*answer)(struct client *c, struct str argument);
 } questions[] = {
     {"status", answer_status}, {"stop", answer_stop}, {"reload", answer_reload},
-    {"queue", answer_queue},   {"role", answer_role},
+    {"queue", answer_queue},   {"route", answer_route}, {"role", answer_role},
 };
 
 static void answer(struct client *c, struct str line)
