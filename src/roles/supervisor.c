@@ -25,7 +25,7 @@ enum {
 // In this order; each phase waits until its roles are drained, or time is up.
 static const unsigned stop_phases[] = {
     ROLE_BIT(IPC_RECEIVER) | ROLE_BIT(IPC_PORTER) | ROLE_BIT(IPC_READER),
-    ROLE_BIT(IPC_QUEUE),
+    ROLE_BIT(IPC_QUEUE) | ROLE_BIT(IPC_SENDER),
 };
 
 // ---- the configuration
@@ -353,6 +353,7 @@ static void start_roles(struct supervisor *s)
     children_want(s, IPC_RESOLVER, 1);
     children_want(s, IPC_QUEUE, 1);
     children_want(s, IPC_POSTMAN, 1);
+    children_want(s, IPC_SENDER, 1);
     children_want(s, IPC_READER, 1);
     children_want(s, IPC_RECEIVER, receivers(s->conf));
     children_want(s, IPC_PORTER, 1);
