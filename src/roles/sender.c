@@ -222,7 +222,7 @@ static bool take_body(struct parcel *p, const struct msg_send *m, struct err *er
     p->is_large = m->items.len > 0;
     bool ok = p->is_large
                   ? window_read_items(m->items, m->size, &p->arena, &p->view, err)
-                  : window_map(m->window, m->size, m->manifest, &p->arena, &p->view, err);
+                  : window_map(p->window, m->size, m->manifest, &p->arena, &p->view, err);
     if (!ok) {
         p->is_large = false;
         return false;
@@ -231,7 +231,7 @@ static bool take_body(struct parcel *p, const struct msg_send *m, struct err *er
         return err_set(err, ERR_PEER_WRONG, STATUS(4, 3, 0), "a window of more than one letter");
     const struct window_item *item = &p->view.items[0];
     bool damaged = !p->is_large && !p->view.intact[0];
-    if (p->is_large && !large_reader_init(&p->large, m->window, item->size, item->crc, err)) {
+    if (p->is_large && !large_reader_init(&p->large, p->window, item->size, item->crc, err)) {
         p->is_large = false;
         damaged = err->class == ERR_OUR_BUG;
         if (!damaged)
