@@ -218,16 +218,18 @@ static bool collide(const struct net_address *a, const struct net_address *b)
     return a_any || b_any || (memcmp(a->bytes, b->bytes, octets) == 0 && a->scope == b->scope);
 }
 
-// Items, or their copy with room for one more at least; NULL when the arena is full.
+// Items, or their copy with room for one more; NULL when the arena is full, and nothing is changed.
 static void *make_room(struct loader *l, void *items, size_t count, size_t *room, size_t size)
 {
+    size_t more = *room ? 2 * *room : 8;
     if (count < *room)
         return items;
-    *room = *room ? 2 * *room : 8;
-    void *more = arena_alloc_array(l->arena, *room, size);
-    if (more && count)
-        memcpy(more, items, count * size);
-    return more;
+    void *copy = arena_alloc_array(l->arena, more, size);
+    if (copy && count)
+        memcpy(copy, items, count * size);
+    if (copy)
+        *room = more;
+    return copy;
 }
 
 static void add_listen(struct loader *l, const struct file *f, const struct tree_node *node,
@@ -248,12 +250,14 @@ static void add_listen(struct loader *l, const struct file *f, const struct tree
                   STR("give each listener an address or a port of its own"));
             return;
         }
-    conf->listen =
-        make_room(l, conf->listen, conf->listen_count, &l->listen_room, sizeof(*conf->listen));
-    if (conf->listen)
-        conf->listen[conf->listen_count++] = listen;
-    else
+    struct conf_listen *all =
+        make_room(l, conf->listen, conf->listen_count, &l->listen_room, sizeof(*all));
+    if (!all) {
         out_of_memory(l, f, node);
+        return;
+    }
+    conf->listen = all;
+    conf->listen[conf->listen_count++] = listen;
 }
 
 static void add_route(struct loader *l, const struct file *f, const struct tree_node *node,
@@ -267,14 +271,15 @@ static void add_route(struct loader *l, const struct file *f, const struct tree_
             wrong_again(l, f, node, STR("this route"), &conf->route_places[i]);
             return;
         }
-    conf->routes = make_room(l, conf->routes, n, &room, sizeof(*conf->routes));
-    conf->route_places =
-        make_room(l, conf->route_places, n, &l->route_room, sizeof(*conf->route_places));
-    if (!conf->routes || !conf->route_places) {
-        conf->route_count = 0;
+    struct route_rule *routes = make_room(l, conf->routes, n, &room, sizeof(*routes));
+    struct conf_place *places =
+        routes ? make_room(l, conf->route_places, n, &l->route_room, sizeof(*places)) : NULL;
+    if (!places) {
         out_of_memory(l, f, node);
         return;
     }
+    conf->routes = routes;
+    conf->route_places = places;
     conf->routes[n] = (struct route_rule){values[0].text, values[1].text, values[2].text};
     conf->route_places[n] = place_of(f, node);
     conf->route_count++;
@@ -327,7 +332,8 @@ static bool read_record(struct loader *l, const struct file *f, const struct con
     for (size_t i = 0; i < record->field_count; i++)
         if (!seen[i] && record->fields[i].needed) {
             wrong(l, f, node,
-                  problem_text(l->arena, "this %s has no %s", record->name, record->fields[i].name),
+                  problem_text(l->arena, "an entry of %s has no %s", record->name,
+                               record->fields[i].name),
                   like(l, record));
             ok = false;
         }

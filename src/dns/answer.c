@@ -62,7 +62,7 @@ struct reader {
 static uint32_t get(struct reader *r, size_t octets)
 {
     uint32_t v = 0;
-    if (r->failed || octets > r->packet.len - r->at) {
+    if (r->failed || r->at > r->packet.len || octets > r->packet.len - r->at) {
         r->failed = true;
         return 0;
     }

@@ -187,8 +187,9 @@ struct way {
     struct resolve *resolve;
     struct ub_ctx *context;
     const char *text;
-    bool checks;  // signatures
-    bool servers; // of resolv.conf
+    bool checks;     // signatures
+    bool servers;    // of resolv.conf
+    bool configured; // by dns.server
     enum { UNKNOWN, WORKS, FAILS } state;
     struct resolve_question probe;
 };
@@ -270,9 +271,10 @@ static void decide(struct turn_hook *hook)
 {
     struct resolve *r = CONTAINER_OF(hook, struct resolve, decision);
     for (size_t i = 0; i < r->way_count && !r->way; i++) {
-        if (r->ways[i].state == UNKNOWN)
+        bool last = i + 1 == r->way_count; // not probed
+        if (r->ways[i].state == UNKNOWN && !last)
             return;
-        if (r->ways[i].state == WORKS || i + 1 == r->way_count)
+        if (r->ways[i].state == WORKS || last)
             take_way(r, &r->ways[i]);
     }
 }
@@ -336,43 +338,58 @@ static bool open_way(struct way *way, const char *server, const char *anchor, bo
     return rc == 0 || fail(err, "opening it", rc);
 }
 
+// In the order in which they are preferred.
+static const struct way all_ways[] = {
+    {.text = "the configured server", .configured = true, .checks = true},
+    {.text = "the configured server", .configured = true},
+    {.text = "the zones' servers", .checks = true},
+    {.text = "the servers of resolv.conf", .servers = true, .checks = true},
+    {.text = "the zones' servers"},
+    {.text = "the servers of resolv.conf", .servers = true},
+};
+
+// Keys that cannot be used are no reason not to start: then nothing is checked.
 static bool add_way(struct resolve *r, struct way way, const char *server, const char *anchor,
                     struct err *err)
 {
     struct way *to = &r->ways[r->way_count];
-    bool usable;
+    struct err why;
+    bool usable = true;
     must(r->way_count < WAYS_MAX);
     *to = way;
     to->resolve = r;
-    if (!open_way(to, server, anchor, &usable, err))
-        return false;
-    if (usable)
+    bool ok = open_way(to, server, anchor, &usable, &why);
+    if (ok && usable) {
         r->way_count++;
-    else
-        ub_ctx_delete(to->context);
-    return true;
+        return true;
+    }
+    ub_ctx_delete(to->context);
+    if (!ok && !way.checks)
+        *err = why;
+    else if (!ok)
+        log_line(LOG_WARNING, "%s: %s", anchor, why.text);
+    return ok || way.checks;
 }
 
-// The first name in the file of keys: what a probe asks for. Without a file nothing is checked.
-static bool read_anchor(struct resolve *r, const char *path, bool *there, struct err *err)
+// The first name in the file of keys: what a probe asks for. False: there is none.
+static bool read_anchor(struct resolve *r, const char *path)
 {
     struct buf text;
     struct str rest, line, name = STR("");
     buf_init(&text, LIMIT_config_file);
     int rc = os_read_file(OS_HERE, path, &text);
-    rest = buf_str(&text);
-    while (rc == 0 && !name.len && str_cut(&rest, '\n', &line)) {
+    if (rc < 0 && rc != -ENOENT)
+        log_line(LOG_WARNING, "%s: %s", path, strerror(-rc));
+    rest = rc < 0 ? STR("") : buf_str(&text);
+    while (!name.len && str_cut(&rest, '\n', &line)) {
         line = str_trim(line);
+        size_t blank = str_index(line, ' '), tab = str_index(line, '\t');
         if (line.len && line.ptr[0] != ';')
-            name = str_sub(line, 0,
-                           str_index(line, ' ') < str_index(line, '\t') ? str_index(line, ' ')
-                                                                        : str_index(line, '\t'));
+            name = str_sub(line, 0, blank < tab ? blank : tab);
     }
-    *there = name.len > 0;
-    bool ok = (rc == 0 && (!name.len || arena_copy(&r->process, name, &r->anchored))) ||
-              rc == -ENOENT || err_system(err, rc, "%s", path);
+    bool there = name.len > 0 && arena_copy(&r->process, name, &r->anchored);
     buf_finish(&text);
-    return ok;
+    return there;
 }
 
 bool resolve_open(struct resolve **resolve, struct loop *loop,
@@ -380,7 +397,6 @@ bool resolve_open(struct resolve **resolve, struct loop *loop,
 {
     struct resolve *r = calloc(1, sizeof *r);
     struct str server, anchor;
-    bool checks;
     must(r != NULL);
     arena_init(&r->process, LIMIT_config_file);
     must(arena_copy(&r->process, options->server, &server) &&
@@ -392,22 +408,11 @@ bool resolve_open(struct resolve **resolve, struct loop *loop,
     r->decision.run = decide;
     list_init(&r->waiting);
     *resolve = r;
-    if (!read_anchor(r, anchor.ptr, &checks, err))
-        return false;
-    if (server.len)
-        return (!checks || add_way(r, (struct way){.text = "that server", .checks = true},
-                                   server.ptr, anchor.ptr, err)) &&
-               add_way(r, (struct way){.text = "that server"}, server.ptr, NULL, err);
-    return (!checks ||
-            (add_way(r, (struct way){.text = "the zones' servers", .checks = true}, NULL,
-                     anchor.ptr, err) &&
-             add_way(r,
-                     (struct way){
-                         .text = "the servers of resolv.conf", .checks = true, .servers = true},
-                     NULL, anchor.ptr, err))) &&
-           add_way(r, (struct way){.text = "the zones' servers"}, NULL, NULL, err) &&
-           add_way(r, (struct way){.text = "the servers of resolv.conf", .servers = true}, NULL,
-                   NULL, err);
+    bool keys = read_anchor(r, anchor.ptr), ok = true;
+    for (size_t i = 0; ok && i < ARRAY_LEN(all_ways); i++)
+        if ((server.len > 0) == all_ways[i].configured && (keys || !all_ways[i].checks))
+            ok = add_way(r, all_ways[i], server.len ? server.ptr : NULL, anchor.ptr, err);
+    return ok;
 }
 
 // ---- asking

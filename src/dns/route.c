@@ -66,7 +66,7 @@ static struct route_step *ask(struct route *r, struct str name, enum dns_type ty
     }
     step->type = type;
     list_append(&r->steps, &step->link);
-    r->open++;
+    r->unasked++;
     return step;
 }
 
@@ -75,6 +75,8 @@ struct route_step *route_next(struct route *r)
     if (r->verdict != ROUTE_PENDING || r->asked->next == &r->steps)
         return NULL;
     r->asked = r->asked->next;
+    r->unasked--;
+    r->open++;
     return CONTAINER_OF(r->asked, struct route_step, link);
 }
 
@@ -396,7 +398,7 @@ void route_answer(struct route *r, struct route_step *step, const struct dns_rep
         return;
     if (step->type == DNS_MX)
         on_mx(r, &step->answer);
-    else if (r->open == 0)
+    else if (r->open == 0 && r->unasked == 0)
         decide(r);
 }
 

@@ -4,7 +4,7 @@
 //     route_init(&r, ...); route_to_domain(&r, domain);
 //     while ((step = route_next(&r))) ... ask, all at once if you like
 //     route_answer(&r, step, &reply);   once for each; more questions may follow
-//     r.verdict is no longer ROUTE_PENDING when all were answered
+//     r.verdict is no longer ROUTE_PENDING when route_next has none and r.open is 0
 #ifndef DNS_ROUTE_H
 #define DNS_ROUTE_H
 
@@ -56,7 +56,7 @@ struct route {
     struct link *asked; // the last step that route_next gave
     struct str name;    // whose MX is asked for, after CNAMEs
     size_t aliases;
-    size_t open; // steps without an answer
+    size_t unasked, open; // steps that were not given yet; those that wait for their answer
     struct candidate *candidates;
     size_t candidate_count;
     unsigned own_preference; // of ourselves among the MX

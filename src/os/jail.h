@@ -9,17 +9,17 @@
 
 // Groups of system calls, from os/jail_calls.def. Every role has JAIL_BASE.
 enum jail_calls {
-    JAIL_BASE = 1,     // memory, clock, epoll, own descriptors, futex, exit, random
-    JAIL_THREADS = 2,  // clone of threads
-    JAIL_ACCEPT = 4,   // accept4 on descriptors it was given
-    JAIL_PASS = 8,     // sendmsg and recvmsg with descriptors; are they sealed?
-    JAIL_CONNECT = 16, // socket (AF_INET, AF_INET6 streams), connect
-    JAIL_FILES = 32,   // openat for reading, stat, getdents
-    JAIL_CHANGE = 64,  // openat for writing, link, rename, unlink, mkdir, truncate, sync
-    JAIL_MEMFD = 128,  // memfd_create, sealing
-    JAIL_LOCKS = 256,  // flock, fcntl locks (SQLite too)
-    JAIL_STORE = 512,  // read, write, cut and sync files that were opened before the jail
-    JAIL_MOVE = 1024,  // rename, unlink: what stands in the files stays as it is
+    JAIL_BASE = 1,       // memory, clock, epoll, own descriptors, futex, exit, random
+    JAIL_THREADS = 2,    // clone of threads
+    JAIL_ACCEPT = 4,     // accept4 on descriptors it was given
+    JAIL_PASS = 8,       // sendmsg and recvmsg with descriptors; are they sealed?
+    JAIL_CONNECT = 16,   // socket (AF_INET, AF_INET6 streams), connect
+    JAIL_FILES = 32,     // openat for reading, stat, getdents
+    JAIL_CHANGE = 64,    // openat for writing, link, rename, unlink, mkdir, truncate, sync
+    JAIL_MEMFD = 128,    // memfd_create, sealing
+    JAIL_LOCKS = 256,    // flock, fcntl locks (SQLite too)
+    JAIL_STORE = 512,    // read, write, cut and sync files that were opened before the jail
+    JAIL_MOVE = 1024,    // rename, unlink: what stands in the files stays as it is
     JAIL_HANDED = 4096,  // reads files that it was handed
     JAIL_RESOLVE = 2048, // libunbound's sockets: UDP, and TCP for long answers
 };

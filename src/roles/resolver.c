@@ -73,6 +73,7 @@ static void end(struct job *job)
         answer_administrator(job);
     else if (job->channel)
         answer_peer(job);
+    loop_cancel_hook(&job->next); // set again by answers that came within the asking
     list_remove(&job->link);
     if (d->draining && list_empty(&d->jobs))
         role_drained(job->role);

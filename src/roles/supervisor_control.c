@@ -1,7 +1,7 @@
-// The control socket, state/control: `posthouse stop`, `status`, `reload`, `queue ...`, `route`. A request
-// is one line, WHAT and an ARGUMENT behind the first space. The answer: "ok", or "no" or "later"
-// (it may go well another time) and why, on the first line; then the body until the end of the
-// stream. Questions for a role are handed to it together with the connection.
+// The control socket, state/control: `posthouse stop`, `status`, `reload`, `queue ...`, `route`. A
+// request is one line, WHAT and an ARGUMENT behind the first space. The answer: "ok", or "no" or
+// "later" (it may go well another time) and why, on the first line; then the body until the end of
+// the stream. Questions for a role are handed to it together with the connection.
 #include "roles/supervisor.h"
 
 #include <errno.h>
@@ -159,7 +159,7 @@ static const struct question {
     const char *name;
     void (*answer)(struct client *c, struct str argument);
 } questions[] = {
-    {"status", answer_status}, {"stop", answer_stop}, {"reload", answer_reload},
+    {"status", answer_status}, {"stop", answer_stop},   {"reload", answer_reload},
     {"queue", answer_queue},   {"route", answer_route}, {"role", answer_role},
 };
 

@@ -10,7 +10,8 @@ class Example(unittest.TestCase):
     def test_every_key_is_an_option(self):
         rows = re.findall(r"^OPTION\((\w+), (\w+),",
                           (ROOT / "src/conf/options.def").read_text(), re.M)
-        records = {"listen", "include"}
+        records = {"include", *re.findall(r"^RECORD\((\w+),",
+                                          (ROOT / "src/conf/records.def").read_text(), re.M)}
         known = {name for group, name in rows if group == "top"} | {group for group, _ in rows}
         known |= records
         keys = re.findall(r"^(\w+):", (ROOT / "dist/posthouse.yaml").read_text(), re.M)

@@ -17,7 +17,14 @@
 
 enum { OUT_MAX = 1 << 20 };
 
+// A file in a directory of this test's own.
+struct place {
+    char directory[64];
+    char path[128];
+};
+
 struct loaded {
+    struct place place; // of load_text; the values' places name it
     struct arena arena;
     struct conf conf;
     struct conf_problems problems;
@@ -46,12 +53,6 @@ static bool says(const struct loaded *l, const char *text)
     return str_find(buf_str(&l->said), str_of(text)) < l->said.len;
 }
 
-// A file in a directory of this test's own.
-struct place {
-    char directory[64];
-    char path[128];
-};
-
 static void make_place(struct place *p)
 {
     snprintf(p->directory, sizeof(p->directory), "/tmp/test_load.XXXXXX");
@@ -75,11 +76,10 @@ static void write_file(const char *path, struct str text)
 
 static void load_text(struct loaded *l, struct str text)
 {
-    struct place place;
-    make_place(&place);
-    write_file(place.path, text);
-    load(l, place.path, LIMIT_config_memory);
-    remove_place(&place);
+    make_place(&l->place);
+    write_file(l->place.path, text);
+    load(l, l->place.path, LIMIT_config_memory);
+    remove_place(&l->place);
 }
 
 // ---- golden files
@@ -227,7 +227,10 @@ static void shown_values_load_to_the_same(void **state)
     load_text(&first,
               STR("hostname: mail.example.test\nrun_as: \"yes\"\nmail_user: \"a \\\"b\\\\\"\n"
                   "limits: {drain: 1500ms, disk_reserve: 1000001}\n"
-                  "listen:\n  - {protocol: pop3, address: \"*:110\"}\n"));
+                  "listen:\n  - {protocol: pop3, address: \"*:110\"}\n"
+                  "dns: {server: \"127.0.0.1@5353\"}\n"
+                  "routes:\n  - {domain: .例子.测试, to: \"smtp://[::1]:26\"}\n"
+                  "  - {domain: \"*\", sender: a.test, to: \"error: \\\"no\\\"\"}\n"));
     assert_true(first.ok);
     buf_init(&one, OUT_MAX);
     buf_init(&two, OUT_MAX);

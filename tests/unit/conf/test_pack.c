@@ -30,11 +30,17 @@ static struct conf good(struct conf_listen *listen)
     conf.limits.smtp_idle = 1000;           conf.limits.pop3_idle = 1000;
     conf.limits.drain = 3600000;            conf.limits.arena = 4194304;
     conf.limits.disk_reserve = 0;           conf.limits.receivers = 64;
+    conf.dns.server = STR("127.0.0.1@5353"); conf.dns.timeout = 100;
+    conf.dns.trust_anchor = STR("/root.key");
     // clang-format on
     listen[0] = (struct conf_listen){.protocol = CONF_SMTP};
     assert_true(net_address_read(STR("127.0.0.1:25"), &listen[0].address));
     listen[1] = (struct conf_listen){.protocol = CONF_POP3};
     assert_true(net_address_read(STR("[2001:db8::1]:110"), &listen[1].address));
+    static struct route_rule routes[1];
+    routes[0] = (struct route_rule){STR(".example"), STR("*"), STR("smtp://[::1]:26")};
+    conf.routes = routes;
+    conf.route_count = 1;
     return conf;
 }
 
@@ -74,6 +80,8 @@ static void there_and_back(void **state)
     assert_int_equal(p.conf.bare_newline, CONF_BARE_REFUSE);
     assert_int_equal(p.conf.listen_count, 2);
     assert_int_equal(p.conf.listen[1].address.port, 110);
+    assert_int_equal(p.conf.route_count, 1);
+    assert_true(str_eq(p.conf.routes[0].to, STR("smtp://[::1]:26")));
     buf_init(&again, LIMIT_config_packed);
     conf_pack(&again, &p.conf);
     assert_true(str_eq(buf_str(&again), buf_str(&p.bytes)));
@@ -101,7 +109,7 @@ static void cut_short(void **state)
 static void every_value_is_checked(void **state)
 {
     (void)state;
-    for (unsigned i = 0; i < 14; i++) {
+    for (unsigned i = 0; i < 18; i++) {
         struct conf_listen listen[2];
         struct conf conf = good(listen);
         struct packed p;
@@ -147,6 +155,18 @@ static void every_value_is_checked(void **state)
             break;
         case 13:
             listen[1].protocol = CONF_PROTOCOLS;
+            break;
+        case 14:
+            conf.dns.server = STR("localhost");
+            break;
+        case 15:
+            conf.routes->domain = STR("");
+            break;
+        case 16:
+            conf.routes->domain = STR("Not.Folded");
+            break;
+        case 17:
+            conf.routes->to = STR("somewhere");
             break;
         }
         pack(&p, &conf);

@@ -43,11 +43,42 @@ static void a_torn_one_is_none(void **state)
     buf_finish(&bytes);
 }
 
+static void ways(void **state)
+{
+    const struct routed_way put = {STR("mx.example"), {.family = 4, .port = 25}, 10, true};
+    struct routed_way way;
+    struct buf bytes;
+    (void)state;
+    buf_init(&bytes, 4096);
+    ways_put(&bytes, &put);
+    size_t one = bytes.len;
+    ways_put(&bytes, &(struct routed_way){.host = STR("/run/lmtp")});
+    struct str rest = buf_str(&bytes);
+    assert_true(ways_take(&rest, &way));
+    assert_true(str_eq(way.host, put.host));
+    assert_int_equal(way.address.family, 4);
+    assert_int_equal(way.address.port, 25);
+    assert_int_equal(way.preference, 10);
+    assert_true(way.secure);
+    assert_true(ways_take(&rest, &way));
+    assert_true(str_eq(way.host, STR("/run/lmtp")));
+    assert_int_equal(way.address.family, 0);
+    assert_false(way.secure);
+    assert_int_equal(rest.len, 0);
+    for (size_t size = 0; size < one; size++) { // a torn one is none
+        rest = str_sub(buf_str(&bytes), 0, size);
+        assert_false(ways_take(&rest, &way));
+        assert_int_equal(rest.len, size);
+    }
+    buf_finish(&bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_put_is_taken),
         cmocka_unit_test(a_torn_one_is_none),
+        cmocka_unit_test(ways),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

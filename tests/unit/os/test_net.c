@@ -194,6 +194,22 @@ static void descriptors_travel(void **state)
 }
 
 // A peer of ill will sends several: all are closed, none is leaked.
+static void addresses_of_this_host(void **state)
+{
+    struct net_address found[64];
+    bool loopback = false;
+    (void)state;
+    size_t count = net_own_addresses(found, ARRAY_LEN(found));
+    assert_in_range(count, 1, ARRAY_LEN(found));
+    for (size_t i = 0; i < count; i++) {
+        assert_true(found[i].family == 4 || found[i].family == 6);
+        loopback = loopback || net_is_loopback(&found[i]);
+    }
+    assert_true(loopback);
+    assert_int_equal(net_own_addresses(found, 1), 1);
+    assert_int_equal(net_own_addresses(found, 0), 0);
+}
+
 static void too_many_descriptors(void **state)
 {
     (void)state;
@@ -239,6 +255,7 @@ int main(void)
         cmocka_unit_test(refused),
         cmocka_unit_test(sockets_at_paths),
         cmocka_unit_test(descriptors_travel),
+        cmocka_unit_test(addresses_of_this_host),
         cmocka_unit_test(too_many_descriptors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
