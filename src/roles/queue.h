@@ -54,13 +54,13 @@ struct attempt {
     struct lookup lookup;
     struct spool_letter *letter;
     uint32_t recipient;
-    unsigned kills;     // postmen that died with it
-    struct str address; // owned, in the same block as the attempt
-    struct str mailbox; // after the resolve; owned
-    struct str token;   // of Delivered-To; in the mailbox's block
-    struct round *round; // until its way is known
-    struct road *road;   // elsewhere, once that is known
-    bool elsewhere;      // at another host
+    unsigned kills;            // postmen that died with it
+    struct str address;        // owned, in the same block as the attempt
+    struct str mailbox;        // after the resolve; owned
+    struct str token;          // of Delivered-To; in the mailbox's block
+    struct round *round;       // until its way is known
+    struct road *road;         // elsewhere, once that is known
+    bool elsewhere;            // at another host
     const struct heard *heard; // while its end is told: what that host said
 };
 

@@ -1,5 +1,5 @@
-// Next hops: how many letters go to each at one time, whose turn it is, and which are dead. Pure: no
-// I/O, no clock. What goes is a parcel, the owner's: here it is a link.
+// Next hops: how many letters go to each at one time, whose turn it is, and which are dead. Pure:
+// no I/O, no clock. What goes is a parcel, the owner's: here it is a link.
 //
 // A hop begins with HOP_WINDOW parcels at one time. With each windowful that went well it takes one
 // more, up to a limit; trouble halves it. A hop that cannot be reached is dead for a while, longer
@@ -15,8 +15,8 @@
 #include "ipc/verdicts.h"
 
 struct hop {
-    struct link turn; // in hops.turns: a parcel waits and may go
-    struct link idle; // in hops.idle: nothing waits and nothing goes
+    struct link turn;       // in hops.turns: a parcel waits and may go
+    struct link idle;       // in hops.idle: nothing waits and nothing goes
     struct link waiting[2]; // parcels: tried before, fresh
     bool fresh_next;
     unsigned waits, running, window, good;

@@ -26,7 +26,7 @@ struct parcel {
     struct os_job job;
     struct queue *queue;
     struct spool_letter *letter; // held while it is out
-    struct hop *hop; // of a suspect that waits: none
+    struct hop *hop;             // of a suspect that waits: none
     bool suspect;
     size_t count;
     struct link attempts; // in the order in which they are in the envelope that goes
@@ -509,9 +509,8 @@ void queue_relay_advance(struct queue *q)
     struct parcel *p;
     set_limits(q);
     queue_ask_routes(q);
-    while (!q->draining && role_peer(q->role, IPC_SENDER) &&
-           relay->octets < LIMIT_relay_output && os_workers_waiting(q->readers) < READERS_MAX &&
-           (p = next_parcel(q)))
+    while (!q->draining && role_peer(q->role, IPC_SENDER) && relay->octets < LIMIT_relay_output &&
+           os_workers_waiting(q->readers) < READERS_MAX && (p = next_parcel(q)))
         launch(q, p);
 }
 

@@ -11,10 +11,10 @@
 // GATHER_MS at most: what goes to one next hop goes in one piece.
 struct round {
     struct queue *queue;
-    bool open;        // more may join
-    bool late;        // nobody waits any more
-    size_t attempts;  // that point here
-    size_t finding;   // those of them whose way is not known
+    bool open;         // more may join
+    bool late;         // nobody waits any more
+    size_t attempts;   // that point here
+    size_t finding;    // those of them whose way is not known
     struct link found; // the others
     struct timer timer;
     struct str sender; // folded domain of the reverse-path, in the same block; empty: the null path
@@ -22,8 +22,8 @@ struct round {
 
 // The way to a domain, as the resolver said it. Attempts that use it hold it.
 struct road {
-    struct link link;   // in relay.roads_idle while nobody holds it
-    struct link asking; // in relay.to_ask
+    struct link link;          // in relay.roads_idle while nobody holds it
+    struct link asking;        // in relay.to_ask
     struct str domain, sender; // folded; in the same block
     uint64_t hash;
     bool asked; // the answer is to come

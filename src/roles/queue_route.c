@@ -129,9 +129,8 @@ void queue_find_way(struct queue *q, struct attempt *a)
         arena_finish(&turn);
         return;
     }
-    const struct road_key key = {address.folded_domain, rules_for_senders(q->role->conf)
-                                                            ? a->round->sender
-                                                            : STR("")};
+    const struct road_key key = {address.folded_domain,
+                                 rules_for_senders(q->role->conf) ? a->round->sender : STR("")};
     struct road *road = find_road(q, &key);
     arena_finish(&turn);
     if (loop_now(q->role->loop) < road->until_ms) {

@@ -121,7 +121,8 @@ bool parcel_text(struct parcel *p)
     }
     log_line(LOG_ERROR, "%s", err.text);
     p->untried = true; // nothing was taken: without its end a letter is none
-    give_all(p, err.class == ERR_OUR_BUG ? SENT_DAMAGED : SENT_LATER, STR("the spool cannot be read"));
+    give_all(p, err.class == ERR_OUR_BUG ? SENT_DAMAGED : SENT_LATER,
+             STR("the spool cannot be read"));
     p->connection = NULL;
     end(p);
     return false;
@@ -163,8 +164,8 @@ void parcel_result(struct parcel *p, uint32_t recipient, const struct smtp_clien
 {
     enum { CLOSING = 421 };
     uint32_t number = p->numbers[recipient];
-    bool broke = result->outcome == SMTP_CLIENT_LATER &&
-                 (result->code == 0 || result->code == CLOSING);
+    bool broke =
+        result->outcome == SMTP_CLIENT_LATER && (result->code == 0 || result->code == CLOSING);
     if (result->outcome == SMTP_CLIENT_AGAIN)
         return;
     p->broke |= broke;
@@ -220,9 +221,8 @@ static bool take_ways(struct parcel *p, struct str ways)
 static bool take_body(struct parcel *p, const struct msg_send *m, struct err *err)
 {
     p->is_large = m->items.len > 0;
-    bool ok = p->is_large
-                  ? window_read_items(m->items, m->size, &p->arena, &p->view, err)
-                  : window_map(p->window, m->size, m->manifest, &p->arena, &p->view, err);
+    bool ok = p->is_large ? window_read_items(m->items, m->size, &p->arena, &p->view, err)
+                          : window_map(p->window, m->size, m->manifest, &p->arena, &p->view, err);
     if (!ok) {
         p->is_large = false;
         return false;
@@ -237,12 +237,12 @@ static bool take_body(struct parcel *p, const struct msg_send *m, struct err *er
         if (!damaged)
             return false;
     }
-    p->letter = (struct smtp_client_letter){
-        .reverse_path = &p->envelope.reverse_path,
-        .size = item->size,
-        .has_8bit = item->scan_flags & SCAN_8BIT,
-        .declared_8bit = p->envelope.flags & ENVELOPE_8BITMIME,
-        .needs_utf8 = p->envelope.flags & ENVELOPE_UTF8 && item->scan_flags & SCAN_8BIT_HEADER};
+    p->letter = (struct smtp_client_letter){.reverse_path = &p->envelope.reverse_path,
+                                            .size = item->size,
+                                            .has_8bit = item->scan_flags & SCAN_8BIT,
+                                            .declared_8bit = p->envelope.flags & ENVELOPE_8BITMIME,
+                                            .needs_utf8 = p->envelope.flags & ENVELOPE_UTF8 &&
+                                                          item->scan_flags & SCAN_8BIT_HEADER};
     if (damaged)
         give_all(p, SENT_DAMAGED, STR(""));
     return true;

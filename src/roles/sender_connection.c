@@ -22,10 +22,10 @@ struct connection {
     struct sender *sender;
     struct parcel *parcel; // NULL: none is on it
     bool lmtp;
-    bool ready;    // the engine waits for a letter
-    bool begun;    // the parcel's letter is under way
-    bool closed;   // it is freed at the end of the turn
-    bool inside;   // the engine is being fed
+    bool ready;  // the engine waits for a letter
+    bool begun;  // the parcel's letter is under way
+    bool closed; // it is freed at the end of the turn
+    bool inside; // the engine is being fed
     unsigned letters;
     struct net_address address;
     struct str path; // of a unix socket, in the same block; then address.family is 0

@@ -106,7 +106,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_put_is_taken),
         cmocka_unit_test(a_torn_one_is_none),
-        cmocka_unit_test(ways), cmocka_unit_test(results),
+        cmocka_unit_test(ways),
+        cmocka_unit_test(results),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
