@@ -120,6 +120,8 @@ static void peer(struct role *role, struct ipc_channel *channel)
     struct queue *q = role->state;
     if (ipc_peer(channel) == IPC_RECEIVER)
         tell_space(role, channel);
+    if (ipc_peer(channel) == IPC_RESOLVER) // its route table may be another
+        queue_forget_routes(q);
     queue_advance(q);
 }
 
@@ -186,7 +188,7 @@ static void drain(struct role *role, uint64_t milliseconds)
 
 static void reloaded(struct role *role)
 {
-    queue_forget_routes(role->state); // every option of ours is read where it is used
+    (void)role; // every option of ours is read where it is used
 }
 
 static const struct ipc_handlers handlers = {

@@ -189,7 +189,7 @@ void queue_relay_advance(struct queue *q);
 void queue_on_routed(struct ipc_channel *channel, struct msg *m, void *owner);
 void queue_on_sent(struct ipc_channel *channel, struct msg *m, void *owner);
 void queue_relay_lost(struct queue *q, enum ipc_type request, void *owner);
-// The configuration is another: routes are asked for anew.
+// Another resolver is there: routes are asked for anew.
 void queue_forget_routes(struct queue *q);
 // Nothing is at the sender.
 bool queue_relay_idle(const struct queue *q);

@@ -158,7 +158,7 @@ static void put_at_hop(struct queue *q, struct attempt *a)
     struct parcel *p = parcel_for(hop, a->letter, fresh);
     if (hop_is_dead(hop, loop_now(q->role->loop))) {
         defer_dead(q, a, hop);
-    } else if (!p && hop->waits >= LIMIT_hop_waits) {
+    } else if (!p && hop->waits >= LIMIT_hop_waits && q->attempts > LIMIT_attempts / 2) {
         queue_put_off(q, a, PUT_OFF_S + (uint32_t)(os_random_u64() % PUT_OFF_S));
     } else {
         if (!p) {

@@ -229,7 +229,9 @@ void queue_on_routed(struct ipc_channel *channel, struct msg *m, void *owner)
     uint32_t ttl_s = m->routed.ttl < KEEP_MIN_S ? KEEP_MIN_S : m->routed.ttl;
     take_answer(road, &m->routed);
     road->asked = false;
-    road->until_ms = loop_now(role->loop) + (uint64_t)ttl_s * 1000;
+    // What a resolver says that is being replaced is for those who wait.
+    bool lasts = channel == role_peer(role, IPC_RESOLVER);
+    road->until_ms = lasts ? loop_now(role->loop) + (uint64_t)ttl_s * 1000 : 0;
     while ((waiting = list_pop(&road->waiting)))
         tell(q, road, CONTAINER_OF(waiting, struct attempt, link));
     queue_let_go_road(q, road);

@@ -10,6 +10,7 @@
 enum {
     PARCEL_MEMORY = 8 * LIMIT_relay_envelope,
     RESULT_TEXT = 400,
+    BAD_MS = 60 * 1000,
 };
 
 // ---- results
@@ -177,8 +178,28 @@ void parcel_result(struct parcel *p, uint32_t recipient, const struct smtp_clien
     p->open--;
 }
 
+static bool is_bad(const struct sender *s, const struct routed_way *way)
+{
+    uint64_t now = loop_now(s->role->loop);
+    for (size_t i = 0; i < BAD_ADDRESSES; i++)
+        if (now < s->bad[i].until_ms && net_address_equal(&s->bad[i].address, &way->address))
+            return true;
+    return false;
+}
+
+// Past ways that are bad, where a better one follows.
+static void skip_bad(struct parcel *p)
+{
+    size_t way = p->way;
+    while (way < p->way_count && is_bad(p->sender, &p->ways[way]))
+        way++;
+    if (way < p->way_count)
+        p->way = way;
+}
+
 static void go_on(struct parcel *p, bool anew)
 {
+    skip_bad(p);
     if (p->open > 0 && p->way < p->way_count)
         connection_take(p->sender, p, anew);
     else
@@ -199,6 +220,14 @@ void parcel_left(struct parcel *p, const struct smtp_client_result *result)
         p->way++;
     p->broke = false;
     go_on(p, !next); // one that was kept and has died: the same way, anew
+}
+
+void parcel_no_connection(struct parcel *p, const struct smtp_client_result *result)
+{
+    struct sender *s = p->sender;
+    s->bad[s->bad_next++ % BAD_ADDRESSES] = (struct bad_address){
+        .address = p->ways[p->way].address, .until_ms = loop_now(s->role->loop) + BAD_MS};
+    parcel_left(p, result);
 }
 
 // ---- what the queue hands over

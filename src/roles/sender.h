@@ -13,11 +13,21 @@
 #include "store/large.h"
 #include "store/window.h"
 
+// An address that took no connection lately: others go before it.
+struct bad_address {
+    struct net_address address;
+    uint64_t until_ms; // of the loop
+};
+
+enum { BAD_ADDRESSES = 64 };
+
 struct sender {
     struct role *role;
     struct link parcels;
     struct link idle; // connections that are kept, used last first
     size_t idle_count;
+    struct bad_address bad[BAD_ADDRESSES]; // the oldest is overwritten
+    size_t bad_next;
     bool draining;
 };
 
@@ -65,6 +75,8 @@ void parcel_result(struct parcel *p, uint32_t recipient, const struct smtp_clien
 // The connection is not the parcel's any more. `result` (NULL: as the recipients were told) is for
 // all that are open: this way does not lead there.
 void parcel_left(struct parcel *p, const struct smtp_client_result *result);
+// As parcel_left; and this address is none to begin with for a while.
+void parcel_no_connection(struct parcel *p, const struct smtp_client_result *result);
 // The next piece of the text; false: it cannot be read, and the parcel is over.
 MUST_USE bool parcel_text(struct parcel *p);
 

@@ -84,6 +84,15 @@ enum smtp_stage connection_stage(const struct connection *c)
     return c->client.stage;
 }
 
+static void find_no_connection(struct connection *c, const struct smtp_client_result *result)
+{
+    struct parcel *p = c->parcel;
+    c->parcel = NULL;
+    close_soon(c);
+    if (p)
+        parcel_no_connection(p, result);
+}
+
 // The parcel goes another way.
 static void lose_parcel(struct connection *c, const struct smtp_client_result *result)
 {
@@ -215,8 +224,7 @@ static void deadline(struct timer *timer)
     if (c->closed)
         return;
     if (!c->pumps) {
-        close_soon(c);
-        lose_parcel(c, &silent);
+        find_no_connection(c, &silent);
     } else if (c->ready) {
         list_remove(&c->link);
         c->sender->idle_count--;
@@ -261,8 +269,7 @@ static void no_connection(struct connection *c, int error)
     err_system(&err, error, "no connection");
     const struct smtp_client_result result = {
         .outcome = SMTP_CLIENT_LATER, .status = STATUS(4, 4, 1), .text = err_text(&err)};
-    close_soon(c);
-    lose_parcel(c, &result);
+    find_no_connection(c, &result);
 }
 
 static void connected(struct watch *watch, unsigned events)
@@ -296,10 +303,8 @@ static struct connection *find_idle(const struct sender *s, const struct parcel 
     LIST_EACH((struct link *)(uintptr_t)&s->idle, at, after)
     {
         struct connection *c = CONTAINER_OF(at, struct connection, link);
-        const struct net_address *a = &c->address, *b = &way->address;
-        if (!c->closed && c->lmtp == p->lmtp && a->family == b->family && a->port == b->port &&
-            a->scope == b->scope && memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0 &&
-            (a->family || str_eq(c->path, way->host)))
+        if (!c->closed && c->lmtp == p->lmtp && net_address_equal(&c->address, &way->address) &&
+            (way->address.family || str_eq(c->path, way->host)))
             return c;
     }
     return NULL;

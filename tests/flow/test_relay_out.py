@@ -7,8 +7,9 @@ import sys
 import time
 import unittest
 
+from dns import Nsd, needs_nsd
 from instance import TESTS, Instance, Trouble, free_port, own_address, wait_for
-from sink import CLOSE, Sink
+from sink import CLOSE, SILENCE, Sink
 
 sys.path.insert(0, TESTS)
 import fault  # noqa: E402 (beside this folder)
@@ -215,6 +216,46 @@ class Out(unittest.TestCase):
             self.event("sent", queue_id, "y@far.example")
 
 
+class Ways(unittest.TestCase):
+    @needs_nsd
+    def test_next_address(self):
+        """RFC 5321 5.1: an address that takes no connection is passed over, then left alone."""
+        with Sink() as sink:
+            others = [own_address() for _ in range(3)]
+            records = "".join(f"mx A {address}\n" for address in [sink.address, *others])
+            with Nsd({"far.example": records}) as nsd:
+                instance = Instance(start=False, settings={"server": nsd.place})
+                with start(instance, {"*": f"smtp://mx.far.example:{sink.port}"}):
+                    for number in range(5):
+                        with instance.smtp() as client:
+                            client.letter("a@example.org", ["x@far.example"], HEAD)
+                        sink.wait(number + 1)
+                    instance.settle()
+                    self.assertEqual(instance.events("deferred"), [])
+                    self.assertEqual({event["host"] for event in instance.events("sent")},
+                                     {"mx.far.example"})
+
+    def test_reload(self):
+        """Letters under way reach their end, and the next ones take the new way."""
+        with Sink() as first, Sink() as second, instance_for({"*": first.target}) as instance:
+            first.replies["END"] = lambda to, n: time.sleep(0.01)
+            with instance.smtp() as client:
+                for number in range(30):
+                    client.letter("a@example.org", [f"user{number}@far.example"], HEAD)
+            first.wait(1)
+            instance.set("routes", f'[{{domain: "*", to: "{second.target}"}}]')
+            instance.run("reload")
+            with instance.smtp() as client:
+                client.letter("a@example.org", ["last@far.example"], HEAD)
+            second.wait(1)
+            instance.settle()
+            found = [to for sink in (first, second) for l in sink.letters for to in l.recipients]
+            self.assertEqual(sorted(found),
+                             sorted(["last@far.example", *(f"user{n}@far.example"
+                                                           for n in range(30))]))
+            self.assertIn("last@far.example", [l.recipients[0] for l in second.letters])
+
+
 class Kills(unittest.TestCase):
     """Nothing is lost; what has a durable result is not sent again."""
 
@@ -262,6 +303,22 @@ class Retries(unittest.TestCase):
             page.shift_monotonic(120000)
             sink.wait(1)
             instance.settle()
+
+
+    def test_silence(self):
+        """RFC 5321 4.5.3.2: who is silent for long is not waited for."""
+        instance = Instance(start=False)
+        page = fault.Page.create(os.path.join(instance.top, "page"))
+        instance.environment["POSTHOUSE_FAULT"] = os.path.join(instance.top, "page")
+        with Sink() as sink, instance:
+            start(instance, {"*": sink.target})
+            sink.replies["MAIL"] = SILENCE
+            with instance.smtp() as client:
+                client.letter("a@example.org", ["x@far.example"], HEAD)
+            wait_for(lambda: "MAIL" in sink.commands, "MAIL")
+            page.shift_monotonic(301000)
+            wait_for(lambda: instance.events("deferred"), "a deferral")
+            self.assertIn("silent", instance.events("deferred")[0]["text"])
 
 
 class BothWays(unittest.TestCase):
