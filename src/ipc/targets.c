@@ -69,3 +69,29 @@ bool ways_take(struct str *ways, struct routed_way *way)
     *ways = rest;
     return true;
 }
+
+void results_put(struct buf *out, const struct sent_result *result)
+{
+    buf_put_byte(out, (char)result->outcome);
+    buf_put_u16(out, (uint16_t)result->code);
+    buf_put_byte(out, (char)result->status.class);
+    buf_put_u16(out, result->status.subject);
+    buf_put_u16(out, result->status.detail);
+    put_text(out, result->text);
+}
+
+bool results_take(struct str *results, struct sent_result *result)
+{
+    struct str rest = *results;
+    if (rest.len < 8)
+        return false;
+    unsigned outcome = (unsigned)str_take_le(&rest, 1);
+    *result = (struct sent_result){.outcome = outcome, .code = (unsigned)str_take_le(&rest, 2)};
+    result->status.class = (uint8_t)str_take_le(&rest, 1);
+    result->status.subject = (uint16_t)str_take_le(&rest, 2);
+    result->status.detail = (uint16_t)str_take_le(&rest, 2);
+    if (outcome > SENT_UNTRIED || !take_text(&rest, &result->text))
+        return false;
+    *results = rest;
+    return true;
+}

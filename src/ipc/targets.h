@@ -1,8 +1,10 @@
 // Lists in messages. `targets` of `resolved`: the mailboxes that an address stands for. `ways` of
-// `routed`: where to connect, in the order in which to try it.
+// `routed`: where to connect, in the order in which to try it. `results` of `sent`.
 #ifndef IPC_TARGETS_H
 #define IPC_TARGETS_H
 
+#include "base/err.h"
+#include "ipc/verdicts.h"
 #include "os/net.h"
 
 struct resolved_target {
@@ -26,5 +28,15 @@ struct routed_way {
 
 void ways_put(struct buf *out, const struct routed_way *way);
 MUST_USE bool ways_take(struct str *ways, struct routed_way *way);
+
+struct sent_result {
+    enum sent_outcome outcome;
+    unsigned code;        // of the reply; 0: the words are ours
+    struct status status; // RFC 3463
+    struct str text;
+};
+
+void results_put(struct buf *out, const struct sent_result *result);
+MUST_USE bool results_take(struct str *results, struct sent_result *result);
 
 #endif

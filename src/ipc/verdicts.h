@@ -39,6 +39,23 @@ enum delivery_outcome {
     DELIVERY_DAMAGED, // the body is not what was committed: an administrator must look at it
 };
 
+// sent: of each recipient.
+enum sent_outcome {
+    SENT_TAKEN,
+    SENT_LATER,
+    SENT_FAILED,  // for good
+    SENT_DAMAGED, // as DELIVERY_DAMAGED
+    SENT_UNTRIED, // the sender ends: another one may try at once
+};
+
+// sent: of the next hop.
+enum hop_fate {
+    HOP_GOOD,        // it answered, whatever it said of the letter
+    HOP_TROUBLE,     // the session broke off, or it takes none now
+    HOP_UNREACHABLE, // on none of its ways
+    HOP_UNTRIED,     // nothing is known: nobody asked it
+};
+
 // checked, admitted.
 enum login_verdict {
     LOGIN_OK = 0,

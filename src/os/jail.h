@@ -20,6 +20,7 @@ enum jail_calls {
     JAIL_LOCKS = 256,    // flock, fcntl locks (SQLite too)
     JAIL_STORE = 512,    // read, write, cut and sync files that were opened before the jail
     JAIL_MOVE = 1024,    // rename, unlink: what stands in the files stays as it is
+    JAIL_HANDED = 4096,  // reads files that it was handed
     JAIL_RESOLVE = 2048, // libunbound's sockets: UDP, and TCP for long answers
 };
 

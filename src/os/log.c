@@ -77,6 +77,7 @@ static const struct text_field {
     {"id",         offsetof(struct log_event, id)},
     {"session",    offsetof(struct log_event, session)},
     {"peer",       offsetof(struct log_event, peer)},
+    {"host",       offsetof(struct log_event, host)},
     {"helo",       offsetof(struct log_event, helo)},
     {"from",       offsetof(struct log_event, from)},
     {"to",         offsetof(struct log_event, to)},

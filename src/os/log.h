@@ -38,6 +38,7 @@ struct log_event {
     struct str session; // session id
     struct str peer;    // address of the other end, without its port
     struct str helo;
+    struct str host; // name of the host at the other end, where we were the client
     struct str from; // reverse-path
     struct str to;   // recipient
     struct str message_id;

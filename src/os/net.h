@@ -20,6 +20,8 @@ MUST_USE bool net_address_read(struct str text, struct net_address *address);
 MUST_USE bool net_ip_read(struct str text, struct net_address *address);
 void net_put_ip(struct buf *out, const struct net_address *address);
 void net_put_address(struct buf *out, const struct net_address *address);
+// Port and zone too.
+bool net_address_equal(const struct net_address *a, const struct net_address *b);
 bool net_is_loopback(const struct net_address *address);
 // ::ffff:a.b.c.d becomes a.b.c.d; all reading and receiving functions here have done it.
 void net_address_unmap(struct net_address *address);

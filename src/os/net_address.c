@@ -103,6 +103,12 @@ void net_put_address(struct buf *out, const struct net_address *address)
     buf_putf(out, ":%u", address->port);
 }
 
+bool net_address_equal(const struct net_address *a, const struct net_address *b)
+{
+    return a->family == b->family && a->port == b->port && a->scope == b->scope &&
+           memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
+}
+
 bool net_is_loopback(const struct net_address *address)
 {
     static const uint8_t loopback6[16] = {[15] = 1};

@@ -120,6 +120,8 @@ static void peer(struct role *role, struct ipc_channel *channel)
     struct queue *q = role->state;
     if (ipc_peer(channel) == IPC_RECEIVER)
         tell_space(role, channel);
+    if (ipc_peer(channel) == IPC_RESOLVER) // its route table may be another
+        queue_forget_routes(q);
     queue_advance(q);
 }
 
@@ -144,6 +146,7 @@ static bool prepare(struct role *role, struct err *err)
     q->has_space = true;
     q->next_batch = 1;
     os_random(q->hash_key, sizeof q->hash_key);
+    queue_begin_relay(q);
     return role_open_directory(role, role->conf->spool_dir, true, &q->spool_dir, err);
 }
 
@@ -168,7 +171,8 @@ static bool begin(struct role *role, struct err *err)
 static void drain_step(struct timer *timer)
 {
     struct queue *q = CONTAINER_OF(timer, struct queue, drain_timer);
-    if (spool_idle(q->spool) && q->flights == 0 && list_empty(&q->submissions))
+    if (spool_idle(q->spool) && q->flights == 0 && queue_relay_idle(q) &&
+        list_empty(&q->submissions))
         role_drained(q->role);
     else
         loop_set_timer(q->role->loop, timer, DRAIN_EVERY_MS);
@@ -195,7 +199,9 @@ static const struct ipc_handlers handlers = {
            [MSG_discard] = queue_on_discard,
            [MSG_lease] = on_lease,
            [MSG_resolved] = queue_on_resolved,
-           [MSG_delivered] = queue_on_delivered},
+           [MSG_delivered] = queue_on_delivered,
+           [MSG_routed] = queue_on_routed,
+           [MSG_sent] = queue_on_sent},
     .closed = closed,
     .lost = lost,
 };

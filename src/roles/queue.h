@@ -4,6 +4,8 @@
 //   queue_pace.c         answers that are kept back while there is a backlog
 //   queue_expand.c       who has a letter: recipients that stand for others, before the log
 //   queue_attempts.c     a letter's way from "due" to "done": resolve, batch, deliver, state
+//   queue_relay.c        a recipient elsewhere: its route, letters to next hops, results
+//   queue_hops.c         which next hop may have how many letters, and when; pure
 //   queue_tell.c         reports to senders: of failures, delays and deliveries
 //   queue_report.c       answers to the administrator
 #ifndef ROLES_QUEUE_H
@@ -25,6 +27,9 @@ enum {
 };
 
 struct queue;
+struct relay; // queue_relay.c
+struct round; // the attempts of one letter that began together; queue_relay.c
+struct road;  // the way to a domain; queue_relay.c
 
 // To the directory: where does this recipient's mail go? Part of what asks.
 struct lookup {
@@ -53,12 +58,24 @@ struct attempt {
     struct lookup lookup;
     struct spool_letter *letter;
     uint32_t recipient;
-    unsigned notify;       // what its sender wants to hear: enum envelope_notify
-    unsigned kills;        // postmen that died with it
-    struct flight *flight; // delivered with it, and not told of yet
-    struct str address;    // owned, in the same block as the attempt
-    struct str mailbox;    // after the resolve; owned
-    struct str token;      // of Delivered-To; in the mailbox's block
+    unsigned notify;           // what its sender wants to hear: enum envelope_notify
+    unsigned kills;            // postmen or senders that died with it
+    struct flight *flight;     // delivered with it, and not told of yet
+    struct str address;        // owned, in the same block as the attempt
+    struct str mailbox;        // after the resolve; owned
+    struct str token;          // of Delivered-To; in the mailbox's block
+    struct round *round;       // until its way is known
+    struct road *road;         // elsewhere, once that is known
+    bool elsewhere;            // at another host
+    const struct heard *heard; // while its end is told: what that host said
+};
+
+// What another host said of a recipient.
+struct heard {
+    struct str host, peer; // its name and its address
+    struct str from;       // the letter's sender
+    struct str text;
+    unsigned code;
 };
 
 // Somebody who is told of his letters.
@@ -90,6 +107,7 @@ struct queue {
     struct link to_tell;  // such that have gathered
     size_t telling;       // such that are under way
     struct listener listeners[LISTENERS];
+    struct relay *relay;
     uint64_t hash_key[2];
     uint64_t next_batch;
     uint8_t (*leases)[LEASE_BASE]; // drawn since the start, until the log was read
@@ -154,16 +172,25 @@ uint32_t queue_now_s(const struct queue *q);
 // The rest of its time; 0 when it is over.
 uint64_t queue_expires_in_ms(const struct queue *q, const struct spool_letter *letter);
 void queue_letter_durable(struct queue *q, struct spool_letter *letter,
-                          const struct link *destinations);
+                          const struct address *reverse_path, const struct link *destinations);
 // Sets the timer of a letter's next attempt.
 void queue_schedule(struct queue *q, struct spool_letter *letter);
 // An administrator changed what is to be done with it.
 void queue_reschedule(struct queue *q, struct spool_letter *letter);
 // Ends the attempts that were held and are not out of our hands; how many.
 uint64_t queue_withdraw(struct queue *q);
-// The attempt is over: a later one is written down; or none, until an administrator looked at it.
-void queue_defer(struct queue *q, struct attempt *a, struct str reason);
+// True: an administrator held the recipient meanwhile, or dropped it, and the attempt is over.
+bool queue_withdrawn(struct queue *q, struct attempt *a);
+// The attempt is over: a later one is written down, after `least_s` seconds at least;
+void queue_defer(struct queue *q, struct attempt *a, struct str reason, uint32_t least_s);
+// or, when the letter's time is over, its sender is told;
+void queue_try_later(struct queue *q, struct attempt *a, struct str reason, uint32_t least_s);
+// or the later one is not worth writing down;
+void queue_put_off(struct queue *q, struct attempt *a, uint32_t seconds);
+// or there is none, until an administrator looked at it; or none at all.
 void queue_hold(struct queue *q, struct attempt *a, struct str reason);
+void queue_done(struct queue *q, struct attempt *a, enum log_event_name event);
+void queue_give_up(struct queue *q, struct attempt *a, struct status status, struct str reason);
 // What became of it stands in the spool already.
 void queue_end_attempt(struct queue *q, struct attempt *a);
 // Does what can be done now: resolves, batches.
@@ -172,6 +199,29 @@ void queue_on_resolved(struct ipc_channel *channel, struct msg *m, void *owner);
 void queue_on_delivered(struct ipc_channel *channel, struct msg *m, void *owner);
 void queue_put_lookup(struct queue *q, struct lookup *lookup);
 void queue_request_lost(struct queue *q, enum ipc_type request, void *owner);
+// In a worker: the body into an open window, and its place into the item. A large one opens the
+// window itself.
+MUST_USE bool queue_put_body(struct queue *q, const struct spool_letter *letter,
+                             struct window *window, struct window_item *item, struct err *err);
+
+// queue_relay.c
+void queue_begin_relay(struct queue *q);
+// The recipient's domain is not ours: it goes to another host.
+void queue_relay(struct queue *q, struct attempt *a);
+// Attempts that begin between the two, whose way is not known yet, join. Each leaves when it goes
+// nowhere else, or is over.
+struct round *queue_begin_round(struct queue *q, const struct address *reverse_path);
+void queue_join_round(struct round *round, struct attempt *a);
+void queue_end_round(struct queue *q, struct round *round);
+void queue_leave_relay(struct queue *q, struct attempt *a);
+void queue_relay_advance(struct queue *q);
+void queue_on_routed(struct ipc_channel *channel, struct msg *m, void *owner);
+void queue_on_sent(struct ipc_channel *channel, struct msg *m, void *owner);
+void queue_relay_lost(struct queue *q, enum ipc_type request, void *owner);
+// Another resolver is there: routes are asked for anew.
+void queue_forget_routes(struct queue *q);
+// Nothing is at the sender.
+bool queue_relay_idle(const struct queue *q);
 
 // queue_tell.c
 void queue_begin_telling(struct queue *q);

@@ -18,12 +18,15 @@
 #include "mail/received.h"
 #include "os/clock.h"
 #include "os/file.h"
+#include "os/random.h"
 #include "store/desk.h"
 
 enum { LARGE_COPIES = 24 }; // deliveries of a large letter: their manifest is part of a message
 
-// Local delivery is tried again after so many seconds (design.md: 10 s, 1 min, 5 min, then 30 min).
+// A delivery is tried again after so many seconds: here, and at another host.
 static const uint32_t retry_s[] = {10, 60, 300, 1800};
+static const uint32_t retry_elsewhere_s[] = {60, 300, 900, 1800, 3600};
+enum { LONGEST_WAIT_S = 2 * 3600 }; // no wait is longer
 
 uint32_t queue_now_s(const struct queue *q)
 {
@@ -55,7 +58,7 @@ static void bound_waits(const struct queue *q, struct spool_letter *letter)
 {
     uint32_t now = queue_now_s(q);
     for (uint32_t i = 0; i < letter->recipient_count; i++)
-        if (letter->recipients[i].next_s > now + retry_s[ARRAY_LEN(retry_s) - 1])
+        if (letter->recipients[i].next_s > now + LONGEST_WAIT_S)
             letter->recipients[i].next_s = now;
 }
 
@@ -164,7 +167,8 @@ static struct attempt *new_attempt(struct queue *q, struct spool_letter *letter,
     return a;
 }
 
-static void try(struct queue *q, struct attempt *a, const struct destination *to)
+static void try(struct queue *q, struct attempt *a, const struct destination *to,
+                struct round *round)
 {
     if (to->mailbox.len && !to->locked) {
         keep_mailbox(a, to->mailbox, to->token);
@@ -175,6 +179,7 @@ static void try(struct queue *q, struct attempt *a, const struct destination *to
     a->lookup = (struct lookup){
         .recipient = a->address, .final = true, .answered = resolved, .lost = queue_put_lookup};
     queue_put_lookup(q, &a->lookup);
+    queue_join_round(round, a);
 }
 
 void queue_reschedule(struct queue *q, struct spool_letter *letter)
@@ -202,14 +207,14 @@ void queue_end_attempt(struct queue *q, struct attempt *a)
     list_remove(&a->lookup.link);
     if (a->flight)
         told_of_delivery(a->flight);
+    queue_leave_relay(q, a);
     q->attempts--;
     q->ended++;
     free((void *)(uintptr_t)a->mailbox.ptr);
     free(a);
 }
 
-// True: an administrator held the recipient meanwhile, or dropped it, and the attempt is over.
-static bool withdrawn(struct queue *q, struct attempt *a)
+bool queue_withdrawn(struct queue *q, struct attempt *a)
 {
     if (a->letter->recipients[a->recipient].state != SPOOL_HELD)
         return false;
@@ -222,59 +227,100 @@ uint64_t queue_withdraw(struct queue *q)
     uint64_t ended = 0;
     LIST_EACH(&q->ready, at, after)
     {
-        ended += withdrawn(q, CONTAINER_OF(at, struct attempt, link));
+        ended += queue_withdrawn(q, CONTAINER_OF(at, struct attempt, link));
     }
     LIST_EACH(&q->to_resolve, at, after)
     {
         struct lookup *lookup = CONTAINER_OF(at, struct lookup, link);
         if (lookup->answered == resolved) // the others are of letters that come in
-            ended += withdrawn(q, CONTAINER_OF(lookup, struct attempt, lookup));
+            ended += queue_withdrawn(q, CONTAINER_OF(lookup, struct attempt, lookup));
     }
     return ended;
 }
 
-// The attempt failed for now: a later one is written down.
-void queue_defer(struct queue *q, struct attempt *a, struct str reason)
+static uint32_t retry_after_s(const struct attempt *a, unsigned attempts)
 {
-    if (withdrawn(q, a))
+    const uint32_t *table = a->elsewhere ? retry_elsewhere_s : retry_s;
+    size_t last = (a->elsewhere ? ARRAY_LEN(retry_elsewhere_s) : ARRAY_LEN(retry_s)) - 1;
+    uint32_t seconds = table[attempts < last ? attempts : last];
+    // Those that failed together are not tried together.
+    return a->elsewhere ? seconds + (uint32_t)(os_random_u64() % (seconds / 8)) : seconds;
+}
+
+static void log_attempt(const struct attempt *a, enum log_event_name name, struct str text,
+                        uint64_t delay_s)
+{
+    static const struct heard nothing = {.code = 0};
+    const struct heard *heard = a->heard ? a->heard : &nothing;
+    char id[MAIL_ID_TEXT + 1];
+    id_text(a, id);
+    log_event(&(struct log_event){.name = name,
+                                  .id = str_of(id),
+                                  .peer = heard->peer,
+                                  .host = heard->host,
+                                  .from = heard->from,
+                                  .to = a->address,
+                                  .text = heard->text.len ? heard->text : text,
+                                  .code = heard->code,
+                                  .size = delay_s ? 0 : a->letter->body_size,
+                                  .attempts = a->letter->recipients[a->recipient].attempts,
+                                  .delay_ms = delay_s * 1000});
+}
+
+void queue_defer(struct queue *q, struct attempt *a, struct str reason, uint32_t least_s)
+{
+    if (queue_withdrawn(q, a))
         return;
     struct spool_letter *letter = a->letter;
     struct spool_recipient *r = &letter->recipients[a->recipient];
-    char id[MAIL_ID_TEXT + 1];
-    size_t step = r->attempts < ARRAY_LEN(retry_s) ? r->attempts : ARRAY_LEN(retry_s) - 1;
-    id_text(a, id);
+    uint32_t wait_s = retry_after_s(a, r->attempts);
+    if (wait_s < least_s)
+        wait_s = least_s;
     if (r->attempts < UINT16_MAX)
         r->attempts++;
-    r->tried = 1;
-    spool_set_state(q->spool, letter, a->recipient, SPOOL_WAITING, queue_now_s(q) + retry_s[step],
-                    reason);
-    log_event(&(struct log_event){.name = EVENT_deferred,
-                                  .id = str_of(id),
-                                  .to = a->address,
-                                  .text = reason,
-                                  .attempts = r->attempts,
-                                  .delay_ms = (uint64_t)retry_s[step] * 1000});
+    spool_set_state(q->spool, letter, a->recipient, SPOOL_WAITING, queue_now_s(q) + wait_s, reason);
+    log_attempt(a, EVENT_deferred, reason, wait_s);
     q->deferred++;
     queue_end_attempt(q, a);
     queue_schedule(q, letter);
 }
 
 // The attempt failed, and there is no use in another one.
-static void give_up(struct queue *q, struct attempt *a, struct status status, struct str reason)
+void queue_give_up(struct queue *q, struct attempt *a, struct status status, struct str reason)
 {
-    if (!withdrawn(q, a))
-        queue_tell(q, a, REPORT_FAILED, status, reason);
+    if (queue_withdrawn(q, a))
+        return;
+    queue_leave_relay(q, a);
+    queue_tell(q, a, REPORT_FAILED, status, reason);
 }
 
-// The attempt failed for now: a later one comes, unless its time is over.
-static void put_off(struct queue *q, struct attempt *a, struct str reason)
+void queue_try_later(struct queue *q, struct attempt *a, struct str reason, uint32_t least_s)
 {
     struct spool_recipient *r = &a->letter->recipients[a->recipient];
     r->tried = 1;
     if (is_over(q, a->letter, r))
-        give_up(q, a, STATUS(4, 4, 7), reason);
+        queue_give_up(q, a, STATUS(4, 4, 7), reason);
     else
-        queue_defer(q, a, reason);
+        queue_defer(q, a, reason, least_s);
+}
+
+// Only in memory: after a restart it is due at once.
+void queue_put_off(struct queue *q, struct attempt *a, uint32_t seconds)
+{
+    struct spool_letter *letter = a->letter;
+    if (queue_withdrawn(q, a))
+        return;
+    letter->recipients[a->recipient].next_s = queue_now_s(q) + seconds;
+    queue_end_attempt(q, a);
+    queue_schedule(q, letter);
+}
+
+void queue_done(struct queue *q, struct attempt *a, enum log_event_name event)
+{
+    spool_set_state(q->spool, a->letter, a->recipient, SPOOL_DELIVERED, queue_now_s(q), STR(""));
+    log_attempt(a, event, STR(""), 0);
+    q->delivered++;
+    queue_end_attempt(q, a);
 }
 
 // Not to be tried until an administrator looked at it.
@@ -283,14 +329,14 @@ void queue_hold(struct queue *q, struct attempt *a, struct str reason)
     char id[MAIL_ID_TEXT + 1];
     id_text(a, id);
     log_line(LOG_ERROR, "%s for %.*s is held: %.*s", id, STR_ARG(a->address), STR_ARG(reason));
-    if (withdrawn(q, a))
+    if (queue_withdrawn(q, a))
         return;
     spool_set_state(q->spool, a->letter, a->recipient, SPOOL_HELD, queue_now_s(q), reason);
     queue_end_attempt(q, a);
 }
 
 void queue_letter_durable(struct queue *q, struct spool_letter *letter,
-                          const struct link *destinations)
+                          const struct address *reverse_path, const struct link *destinations)
 {
     uint32_t i = 0;
     own(q, letter);
@@ -298,13 +344,15 @@ void queue_letter_durable(struct queue *q, struct spool_letter *letter,
         queue_schedule(q, letter); // found again on disk when there is room
         return;
     }
+    struct round *round = queue_begin_round(q, reverse_path);
     LIST_EACH(destinations, at, after)
     {
         const struct destination *to = CONTAINER_OF(at, struct destination, link);
         if (letter->recipients[i].state == SPOOL_WAITING)
-            try(q, new_attempt(q, letter, i, to), to);
+            try(q, new_attempt(q, letter, i, to), to, round);
         i++;
     }
+    queue_end_round(q, round);
     queue_advance(q);
 }
 
@@ -348,17 +396,38 @@ static void fetch_failed(struct queue *q, struct fetch *f)
 
 // What is due of a letter's recipient.
 static void fetched(struct queue *q, struct spool_letter *letter, uint32_t recipient,
-                    const struct destination *to)
+                    const struct destination *to, struct round *round)
 {
     const struct spool_recipient *r = &letter->recipients[recipient];
     struct str reason = spool_reason(q->spool, r);
     if (is_over(q, letter, r))
-        give_up(q, new_attempt(q, letter, recipient, to), STATUS(4, 4, 7), reason);
+        queue_give_up(q, new_attempt(q, letter, recipient, to), STATUS(4, 4, 7), reason);
     else if (is_late(q, letter, r))
         queue_tell(q, new_attempt(q, letter, recipient, to), REPORT_DELAYED, STATUS(4, 4, 7),
                    reason);
     else if (r->next_s <= queue_now_s(q))
-        try(q, new_attempt(q, letter, recipient, to), to);
+        try(q, new_attempt(q, letter, recipient, to), to, round);
+}
+
+static void begin_due(struct queue *q, struct spool_letter *letter, const struct envelope *envelope)
+{
+    struct round *round = queue_begin_round(q, &envelope->reverse_path);
+    struct buf address;
+    buf_init(&address, LIMIT_address * 2);
+    for (uint32_t i = 0; i < letter->recipient_count; i++) {
+        const struct spool_recipient *r = &letter->recipients[i];
+        if (r->state != SPOOL_WAITING || r->busy)
+            continue;
+        buf_clear(&address);
+        address_put(&address, &envelope->recipients[i]);
+        struct destination to = {.address = buf_str(&address)};
+        if (envelope->wishes)
+            to.wish = envelope->wishes[i];
+        fetched(q, letter, i, &to, round);
+    }
+    buf_finish(&address);
+    queue_end_round(q, round);
+    queue_schedule(q, letter);
 }
 
 static void fetch_done(struct os_job *job)
@@ -366,29 +435,15 @@ static void fetch_done(struct os_job *job)
     struct fetch *f = CONTAINER_OF(job, struct fetch, job);
     struct queue *q = f->queue;
     struct spool_letter *letter = f->letter;
-    struct buf address;
-    buf_init(&address, LIMIT_address * 2);
     if (f->ok && f->envelope.recipient_count != letter->recipient_count) {
         f->ok = err_set(&f->err, ERR_OUR_BUG, STATUS(4, 3, 0), "an envelope of another letter");
     }
-    for (uint32_t i = 0; f->ok && i < letter->recipient_count; i++) {
-        const struct spool_recipient *r = &letter->recipients[i];
-        if (r->state != SPOOL_WAITING || r->busy)
-            continue;
-        buf_clear(&address);
-        address_put(&address, &f->envelope.recipients[i]);
-        struct destination to = {.address = buf_str(&address)};
-        if (f->envelope.wishes)
-            to.wish = f->envelope.wishes[i];
-        fetched(q, letter, i, &to);
-    }
-    if (!f->ok)
-        fetch_failed(q, f);
+    if (f->ok)
+        begin_due(q, letter, &f->envelope);
     else
-        queue_schedule(q, letter);
+        fetch_failed(q, f);
     q->due_count--;
     spool_let_go(q->spool, letter);
-    buf_finish(&address);
     arena_finish(&f->arena);
     free(f);
     queue_advance(q);
@@ -441,24 +496,25 @@ void queue_on_resolved(struct ipc_channel *channel, struct msg *m, void *owner)
 static void resolved(struct queue *q, struct lookup *lookup, const struct msg_resolved *said)
 {
     struct attempt *a = CONTAINER_OF(lookup, struct attempt, lookup);
-    if (withdrawn(q, a))
+    if (queue_withdrawn(q, a))
         return;
     switch (said->verdict) {
     case LOOKUP_LOCAL:
+        queue_leave_relay(q, a);
         keep_mailbox(a, said->mailbox, said->token);
         list_append(&q->ready, &a->link);
         break;
     case LOOKUP_LOCKED:
-        put_off(q, a, STR("the mailbox is locked"));
+        queue_try_later(q, a, STR("the mailbox is locked"), 0);
         break;
     case LOOKUP_NO_SUCH_USER:
-        give_up(q, a, STATUS(5, 1, 1), STR("the user is not there any more"));
+        queue_give_up(q, a, STATUS(5, 1, 1), STR("the user is not there any more"));
         break;
     case LOOKUP_NOT_HOSTED:
-        queue_hold(q, a, STR("the domain is not hosted here, and nothing is sent elsewhere yet"));
+        queue_relay(q, a);
         break;
     default:
-        put_off(q, a, STR("the directory cannot answer"));
+        queue_try_later(q, a, STR("the directory cannot answer"), 0);
     }
 }
 
@@ -490,18 +546,20 @@ struct builder {
     struct buf envelope, return_path, header;
 };
 
-static bool put_body(struct flight *f, const struct spool_letter *letter, struct window_item *item)
+bool queue_put_body(struct queue *q, const struct spool_letter *letter, struct window *window,
+                    struct window_item *item, struct err *err)
 {
-    item->offset = f->window.bodies.len;
+    item->id = letter->id;
+    item->offset = window->bodies.len;
     item->size = letter->body_size;
     item->crc = letter->body_crc;
     item->scan_flags = letter->scan_flags;
     if (!letter->large) // straight into the window: the body is not copied on the way
-        return spool_read_body(f->queue->spool, letter, &f->window.bodies, &f->err);
+        return spool_read_body(q->spool, letter, &window->bodies, err);
     int fd;
-    if (!spool_open_body(f->queue->spool, letter, &fd, &f->err))
+    if (!spool_open_body(q->spool, letter, &fd, err))
         return false;
-    window_open_file(&f->window, fd, letter->body_size);
+    window_open_file(window, fd, letter->body_size);
     return true;
 }
 
@@ -519,10 +577,9 @@ static bool put_letter(struct builder *b, const struct spool_letter *letter)
     if (ok)
         return_path_put(&b->return_path, &envelope.reverse_path);
     arena_finish(&arena);
-    if (!ok || !put_body(f, letter, &b->item))
+    if (!ok || !queue_put_body(f->queue, letter, &f->window, &b->item, &f->err))
         return false;
     b->letter = letter;
-    b->item.id = letter->id;
     return true;
 }
 
@@ -586,7 +643,7 @@ static void take_back(struct flight *f, bool killed)
     for (size_t i = f->count; i > 0; i--) {
         struct attempt *a = f->attempts[i - 1];
         spool_let_go(q->spool, a->letter);
-        if (withdrawn(q, a))
+        if (queue_withdrawn(q, a))
             continue;
         if (killed && ++a->kills >= KILLS_MAX && f->count == 1)
             queue_hold(q, a, STR("the postman ended three times while it delivered this"));
@@ -608,7 +665,7 @@ static void drop_unreadable(struct flight *f)
         }
         spool_let_go(f->queue->spool, a->letter);
         if (f->read[i] == ERR_TRY_LATER)
-            queue_defer(f->queue, a, STR("the spool cannot be read"));
+            queue_defer(f->queue, a, STR("the spool cannot be read"), 0);
         else
             queue_hold(f->queue, a, STR("the letter is damaged in the spool"));
     }
@@ -625,7 +682,7 @@ static void build_done(struct os_job *job)
         log_line(LOG_WARNING, "a batch cannot be made: %s", f->err.text);
         for (size_t i = 0; i < f->count; i++) {
             spool_let_go(q->spool, f->attempts[i]->letter);
-            queue_defer(q, f->attempts[i], err_text(&f->err));
+            queue_defer(q, f->attempts[i], err_text(&f->err), 0);
         }
         free_flight(f);
         return;
@@ -710,14 +767,6 @@ static void told_of_delivery(struct flight *f)
         end_flight(f);
 }
 
-static void log_delivered(const struct attempt *a)
-{
-    char id[MAIL_ID_TEXT + 1];
-    id_text(a, id);
-    log_event(&(struct log_event){
-        .name = EVENT_delivered, .id = str_of(id), .to = a->address, .size = a->letter->body_size});
-}
-
 // results: for each delivery u8 outcome (enum delivery_outcome), u16 length, text.
 static bool next_result(struct str *results, unsigned *outcome, struct str *text)
 {
@@ -745,21 +794,17 @@ void queue_on_delivered(struct ipc_channel *channel, struct msg *m, void *owner)
         struct attempt *a = f->attempts[i];
         spool_let_go(q->spool, a->letter);
         if (!next_result(&results, &outcome, &text)) {
-            put_off(q, a, STR("the postman gave no clear answer"));
+            queue_try_later(q, a, STR("the postman gave no clear answer"), 0);
         } else if (outcome == DELIVERY_DONE && a->notify & NOTIFY_SUCCESS) {
             a->flight = f;
             f->untold++;
             queue_tell(q, a, REPORT_DELIVERED, STATUS(2, 1, 5), STR(""));
         } else if (outcome == DELIVERY_DONE) {
-            spool_set_state(q->spool, a->letter, a->recipient, SPOOL_DELIVERED, queue_now_s(q),
-                            STR(""));
-            log_delivered(a);
-            q->delivered++;
-            queue_end_attempt(q, a);
+            queue_done(q, a, EVENT_delivered);
         } else if (outcome == DELIVERY_DAMAGED) {
             queue_hold(q, a, text);
         } else {
-            put_off(q, a, text);
+            queue_try_later(q, a, text, 0);
         }
     }
     q->flights--;
@@ -776,6 +821,8 @@ void queue_request_lost(struct queue *q, enum ipc_type request, void *owner)
         lookup->lost(q, lookup);
     } else if (request == MSG_deliver) {
         take_back(owner, true);
+    } else {
+        queue_relay_lost(q, request, owner);
     }
 }
 
@@ -795,5 +842,6 @@ void queue_advance(struct queue *q)
         resolve(q, directory);
     while (postman && !q->draining && q->flights < FLIGHTS_MAX && !list_empty(&q->ready))
         launch(q);
+    queue_relay_advance(q);
     queue_pace(q);
 }

@@ -296,7 +296,8 @@ static void committed(struct spool_waiter *waiter, bool durable)
     if (!durable && !sub->known) {
         answer(sub, false, SUBMIT_TROUBLE);
     } else if (!sub->known) {
-        queue_letter_durable(q, sub->letter, queue_destinations(sub->expansion));
+        queue_letter_durable(q, sub->letter, &sub->envelope.reverse_path,
+                             queue_destinations(sub->expansion));
         if (sub->channel)
             queue_accept(q, sub->channel, sub->slot, sub->letter->recipient_count, sub->came_ms);
     } else { // a known id: acknowledged when what is known of it is durable

@@ -224,8 +224,11 @@ static void log_item(const struct tell *t, const struct item *item, bool told)
     case REPORT_DELAYED:
         event.name = EVENT_delayed;
         break;
-    case REPORT_DELIVERED:
     case REPORT_RELAYED:
+        event.name = EVENT_sent;
+        event.size = t->letter->body_size;
+        break;
+    case REPORT_DELIVERED:
     case REPORT_EXPANDED:
     case REPORT_KINDS:
         event.name = EVENT_delivered;
@@ -306,7 +309,7 @@ static void try_later(struct tell *t, struct str why, bool damaged)
         else if (damaged)
             queue_hold(q, item->attempt, why);
         else
-            queue_defer(q, item->attempt, why);
+            queue_defer(q, item->attempt, why, 0);
     }
     t->count = kept;
     end_without_report(t, NULL);
@@ -316,7 +319,8 @@ static void durable(struct spool_waiter *waiter, bool durable)
 {
     struct tell *t = CONTAINER_OF(waiter, struct tell, waiter);
     (void)durable; // as states are
-    queue_letter_durable(t->queue, t->report, queue_destinations(t->expansion));
+    queue_letter_durable(t->queue, t->report, &t->envelope.reverse_path,
+                         queue_destinations(t->expansion));
     free_tell(t);
 }
 

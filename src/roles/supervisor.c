@@ -26,7 +26,7 @@ enum {
 // of every delivery before it writes down what the mailboxes hold.
 static const unsigned stop_phases[] = {
     ROLE_BIT(IPC_RECEIVER) | ROLE_BIT(IPC_PORTER) | ROLE_BIT(IPC_READER),
-    ROLE_BIT(IPC_QUEUE),
+    ROLE_BIT(IPC_QUEUE) | ROLE_BIT(IPC_SENDER),
     ROLE_BIT(IPC_DIRECTORY),
 };
 
@@ -354,6 +354,7 @@ static void start_roles(struct supervisor *s)
     children_want(s, IPC_LOGIN, 1);
     children_want(s, IPC_QUEUE, 1);
     children_want(s, IPC_POSTMAN, 1);
+    children_want(s, IPC_SENDER, 1);
     children_want(s, IPC_READER, 1);
     children_want(s, IPC_RECEIVER, receivers(s->conf));
     children_want(s, IPC_PORTER, 1);

@@ -27,7 +27,8 @@ ROOT = os.path.dirname(TESTS)
 BUILD = os.path.abspath(os.environ.get("POSTHOUSE_BUILD") or os.path.join(ROOT, "build/check"))
 PLAIN = os.path.abspath(os.environ.get("POSTHOUSE_PLAIN") or os.path.join(ROOT, "build/plain"))
 LONG = os.environ.get("POSTHOUSE_LONG") == "1"
-ROLES = ("directory", "login", "queue", "postman", "reader", "receiver", "porter", "resolver")
+ROLES = ("directory", "login", "queue", "postman", "reader", "receiver", "porter", "resolver",
+         "sender")
 PASSWORD = "correct horse 电池"
 
 SANITIZER = re.compile(r"ERROR: \w+Sanitizer|runtime error:|SUMMARY: \w+Sanitizer")

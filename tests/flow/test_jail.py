@@ -26,9 +26,10 @@ HOLDS = {
     "receiver": [],
     "porter": [],
     "resolver": [],
+    "sender": [],
 }
 
-CONNECTS = ("resolver",)  # to name servers: no wonder, and no reason to end it
+CONNECTS = ("resolver", "sender")  # to other hosts: no wonder, and no reason to end it
 
 # Memory that is shared with another process.
 SHARES = {"queue": {"arena": "r--s"}, "receiver": {"arena": "rw-s"}}

@@ -73,12 +73,41 @@ static void ways(void **state)
     buf_finish(&bytes);
 }
 
+static void results(void **state)
+{
+    const struct sent_result put = {SENT_FAILED, 550, STATUS(5, 7, 509), STR("用户 unknown")};
+    struct sent_result result;
+    struct buf bytes;
+    (void)state;
+    buf_init(&bytes, 4096);
+    results_put(&bytes, &put);
+    struct str rest = buf_str(&bytes);
+    assert_true(results_take(&rest, &result));
+    assert_int_equal(result.outcome, put.outcome);
+    assert_int_equal(result.code, 550);
+    assert_int_equal(result.status.class, 5);
+    assert_int_equal(result.status.subject, 7);
+    assert_int_equal(result.status.detail, 509);
+    assert_true(str_eq(result.text, put.text));
+    assert_int_equal(rest.len, 0);
+    for (size_t size = 0; size < bytes.len; size++) { // a torn one is none
+        rest = str_sub(buf_str(&bytes), 0, size);
+        assert_false(results_take(&rest, &result));
+        assert_int_equal(rest.len, size);
+    }
+    bytes.ptr[0] = SENT_UNTRIED + 1; // nor one of no outcome
+    rest = buf_str(&bytes);
+    assert_false(results_take(&rest, &result));
+    buf_finish(&bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_put_is_taken),
         cmocka_unit_test(a_torn_one_is_none),
         cmocka_unit_test(ways),
+        cmocka_unit_test(results),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
