@@ -1,4 +1,5 @@
-// The field `targets` of the message `resolved`: the mailboxes that an address stands for.
+// The field `targets` of the message `resolved`: the mailboxes and the addresses at other hosts
+// that an address stands for.
 #ifndef IPC_TARGETS_H
 #define IPC_TARGETS_H
 
@@ -6,8 +7,8 @@
 
 struct resolved_target {
     struct str address; // the mailbox's own
-    struct str mailbox; // below mail_dir
-    struct str token;   // of Delivered-To
+    struct str mailbox; // below mail_dir; empty: at another host
+    struct str token;   // of Delivered-To: the same of all ways to write the address
     bool locked;        // takes no mail now
 };
 

@@ -111,10 +111,13 @@ static void on_lookup(struct ipc_channel *channel, struct msg *m, void *owner)
 
 // ---- where to deliver
 
+// Empty for an address at another host.
 static void put_mailbox(struct role *role, const struct directory_user *user)
 {
     struct directory *d = role->state;
     buf_clear(&d->mailbox);
+    if (!user->user_name.len)
+        return;
     conf_put_mailbox(&d->mailbox, role->conf, user->domain_name, user->user_name);
     must(buf_ok(&d->mailbox));
 }
@@ -202,6 +205,9 @@ static void on_resolve(struct ipc_channel *channel, struct msg *m, void *owner)
         put_mailbox(role, &found.user);
         put_token(d, &address);
         reply.resolved.mailbox = buf_str(&d->mailbox);
+        reply.resolved.token = buf_str(&d->token);
+    } else if (verdict == DIRECTORY_NOT_HOSTED) {
+        put_token(d, &address);
         reply.resolved.token = buf_str(&d->token);
     }
     ipc_send(channel, &reply);

@@ -38,7 +38,7 @@ struct lookup {
 struct destination {
     struct link link;
     struct str address;
-    struct str mailbox, token; // empty: not known; the attempt asks
+    struct str mailbox, token; // empty: not known; the attempt asks. At another host: no mailbox
     bool locked;               // likewise
     bool loops;                // it had this letter before: held
 };
