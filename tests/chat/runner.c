@@ -12,7 +12,7 @@
 
 enum { OUTPUT_MAX = 4 * 1024 * 1024, SCRIPT_MAX = 1024 * 1024, CODE_LENGTH = 3 };
 
-static const struct chat_engine *const engines[] = {&chat_smtp, &chat_pop3};
+static const struct chat_engine *const engines[] = {&chat_smtp, &chat_lmtp, &chat_pop3};
 
 // The server's side of a conversation: an engine, or a socket.
 struct server {
