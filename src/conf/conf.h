@@ -28,6 +28,16 @@ struct conf_listen {
     struct conf_place place;
 };
 
+// Networks whose clients may have mail relayed. The places are told to the roles too: the log names
+// them.
+struct conf_network {
+    struct net_range range;
+    struct conf_place place;
+};
+struct conf_networks {
+    struct conf_network *items;
+    size_t count;
+};
 enum conf_bare_newline { CONF_BARE_CONVERT, CONF_BARE_REFUSE };
 
 // The members come from options.def: OPTION(top, hostname, NAME, ...) is conf->hostname,
@@ -64,8 +74,8 @@ void conf_schema(struct buf *out); // JSON Schema, for editors
 // A commented file for a person to edit. Settings stand as given, all other options as comments
 // with their defaults; a protocol with an empty address is off.
 struct conf_setting {
-    struct str name; // of an option of the top
-    struct str value;
+    struct str name;  // of an option of the top
+    struct str value; // as it is written; empty: not set
 };
 struct conf_sample {
     const struct conf_setting *settings;
@@ -77,12 +87,18 @@ void conf_put_manual(struct buf *out); // posthouse.yaml(5), in mdoc(7)
 // A line for each option that a running instance cannot change (`restart` in options.def) and that
 // differs.
 void conf_put_fixed(struct buf *out, const struct conf *old, const struct conf *new);
-// All values but the places and sources, for a role; and back. unpack is a door: it checks all
-// again, and what it accepts packs to the same bytes.
+// All values but sources and places (those of networks apart), for a role; and back. unpack is a
+// door: it checks all again, and what it accepts packs to the same bytes.
 void conf_pack(struct buf *out, const struct conf *conf);
 MUST_USE bool conf_unpack(struct str packed, struct arena *arena, struct conf *conf,
                           struct err *err);
 
+// The first network of `trusted` that the client is in; NULL: it may not relay, nor may a default
+// gateway of this host (os/net.h), whose address strangers may have, unless trust_wide says so.
+const struct conf_network *conf_find_trusted(const struct conf *conf,
+                                             const struct net_address *gateways,
+                                             size_t gateway_count,
+                                             const struct net_address *client);
 // conf->mailbox with the file names of domain and local part (address_put_file_name) in the places
 // of %d and %u, and a percent sign in that of %%: a path below mail_dir.
 void conf_put_mailbox(struct buf *out, const struct conf *conf, struct str domain_name,

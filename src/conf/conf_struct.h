@@ -13,6 +13,7 @@
 #define CONF_C_COUNT uint64_t
 #define CONF_C_FLAG bool
 #define CONF_C_CHOICE unsigned
+#define CONF_C_NETWORKS struct conf_networks
 
 #define CONF_IN_top_top(type, name) CONF_C_##type name;
 #define CONF_IN_top_limits(type, name)

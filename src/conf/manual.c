@@ -23,7 +23,7 @@ static const char *type_name(enum conf_type type)
         [CONF_NAME] = "domain name",  [CONF_PATH] = "path", [CONF_TEXT] = "text",
         [CONF_SIZE] = "size",         [CONF_TIME] = "time", [CONF_COUNT] = "number",
         [CONF_FLAG] = "yes or no",    [CONF_CHOICE] = "word",
-        [CONF_ADDRESS] = "address",
+        [CONF_ADDRESS] = "address",   [CONF_NETWORKS] = "list",
     };
     // clang-format on
     return names[type];

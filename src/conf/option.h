@@ -13,6 +13,7 @@ enum conf_type {
     CONF_COUNT,
     CONF_FLAG,
     CONF_CHOICE,
+    CONF_NETWORKS,
     CONF_ADDRESS, // fields of records only
 };
 

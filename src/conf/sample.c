@@ -29,7 +29,7 @@ static void put_comment(struct buf *out, const char *indent, struct str text)
 static const struct conf_setting *find_setting(const struct conf_sample *sample, const char *name)
 {
     for (size_t i = 0; i < sample->count; i++)
-        if (str_eq(sample->settings[i].name, str_of(name)))
+        if (str_eq(sample->settings[i].name, str_of(name)) && sample->settings[i].value.len)
             return &sample->settings[i];
     return NULL;
 }
@@ -43,8 +43,10 @@ static void put_option(struct buf *out, const char *indent, const struct conf_op
     buf_putf(out, "%s%s%s: ", indent, setting ? "" : "#", option->name);
     if (value_has_text(option))
         value_put(out, option, &(struct conf_value){.text = text});
-    else
+    else if (text.len)
         buf_put(out, text);
+    else // an empty list
+        value_put(out, option, &(struct conf_value){.text = text});
     buf_put_byte(out, '\n');
 }
 

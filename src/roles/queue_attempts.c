@@ -292,7 +292,7 @@ static void resolved(struct queue *q, struct lookup *lookup, const struct msg_re
         defer(q, a, STR("the user is not there any more"));
         break;
     case LOOKUP_NOT_HOSTED:
-        defer(q, a, STR("the domain is not hosted here any more"));
+        defer(q, a, STR("no way out yet: mail for other hosts waits"));
         break;
     default:
         defer(q, a, STR("the directory cannot answer"));

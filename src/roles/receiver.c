@@ -140,6 +140,7 @@ static bool prepare(struct role *role, struct err *err)
     role->state = r;
     r->role = role;
     r->has_space = true;
+    r->gateway_count = net_gateways(r->gateways, LIMIT_gateways); // not to be read in the jail
     r->smtp = (struct smtp_server_config){
         .hostname = role->conf->hostname,
         .max_message = role->conf->limits.max_message,

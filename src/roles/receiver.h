@@ -6,6 +6,7 @@
 #ifndef ROLES_RECEIVER_H
 #define ROLES_RECEIVER_H
 
+#include "base/limits.h"
 #include "base/list.h"
 #include "mail/delivered.h"
 #include "mail/scan.h"
@@ -59,7 +60,9 @@ struct receiver {
     struct link letters;     // that come in
     struct link resubmit;    // that the queue did not answer before it died, or has no credit for
     size_t leaving;          // octets of blocks in slices
-    struct turn_hook hook;   // receiver_go_on
+    struct net_address gateways[LIMIT_gateways]; // default ones of this host, at our start
+    size_t gateway_count;
+    struct turn_hook hook; // receiver_go_on
     uint8_t lease_base[10];
     uint32_t lease_next, lease_left;
     struct timer drain_timer;
@@ -75,6 +78,8 @@ struct session {
     struct pump pump;
     struct smtp_server smtp;
     struct net_address peer;
+    const struct conf_network *trusted;    // that the peer may relay from; or NULL
+    bool relays;                           // the letter has recipients that it took for that
     struct timer patience;                 // for an answer of another role
     enum smtp_reply late;                  // what the client is told when it runs out
     uint64_t heard_ms;                     // loop time of the last input

@@ -22,7 +22,7 @@ static void put_reply_text(struct buf *out, enum smtp_reply reply, struct str id
 }
 
 static void log_session(struct session *s, enum log_event_name name, const struct address *to,
-                        enum smtp_reply reply, const char *rule)
+                        enum smtp_reply reply, struct str rule)
 {
     struct buf ip, from, recipient, text;
     char id[MAIL_ID_TEXT + 1] = "";
@@ -44,7 +44,7 @@ static void log_session(struct session *s, enum log_event_name name, const struc
                               .helo = buf_str(&s->smtp.helo),
                               .from = buf_str(&from),
                               .to = buf_str(&recipient),
-                              .rule = str_of(rule)};
+                              .rule = rule};
     if (reply != SMTP_REPLY_COUNT) {
         put_reply_text(&text, reply, str_of(id));
         event.code = smtp_reply_code(reply);
@@ -81,7 +81,7 @@ static void answer(struct session *s, enum smtp_reply reply, struct str detail)
 static void refuse_with(struct session *s, enum smtp_reply reply, struct str detail,
                         const char *rule)
 {
-    log_session(s, EVENT_refused, s->asked_recipient, reply, rule);
+    log_session(s, EVENT_refused, s->asked_recipient, reply, str_of(rule));
     s->asked_recipient = NULL;
     answer(s, reply, detail);
 }
@@ -163,6 +163,7 @@ void session_give_id(struct session *s)
 
 static void on_mail(struct session *s)
 {
+    s->relays = false;
     if (!s->receiver->has_space || !s->receiver->has_arena)
         refuse(s, SMTP_REPLY_no_space, "disk_reserve");
     else if (!s->helo_judged)
@@ -204,6 +205,13 @@ void session_look_up(struct session *s)
     wait_for_answer(s, SMTP_REPLY_local_trouble);
 }
 
+static void take_elsewhere(struct session *s)
+{
+    s->relays = true;
+    s->asked_recipient = NULL;
+    answer(s, SMTP_REPLY_recipient_ok, STR(""));
+}
+
 static void on_recipient_found(struct session *s, const struct msg_found *found)
 {
     switch (found->verdict) {
@@ -228,7 +236,10 @@ static void on_recipient_found(struct session *s, const struct msg_found *found)
         refuse(s, SMTP_REPLY_no_such_user, "directory");
         break;
     case LOOKUP_NOT_HOSTED:
-        refuse(s, SMTP_REPLY_relay_denied, "relay");
+        if (s->trusted)
+            take_elsewhere(s);
+        else
+            refuse(s, SMTP_REPLY_relay_denied, "relay");
         break;
     default:
         refuse(s, SMTP_REPLY_local_trouble, "directory");
@@ -305,16 +316,31 @@ void session_submitted(struct session *s)
     wait_for_answer(s, SMTP_REPLY_local_trouble);
 }
 
+// The rule that the log names for a letter that was taken: "trusted 192.0.2.0/24 (FILE:LINE)".
+static void put_trust(const struct session *s, struct buf *rule)
+{
+    if (!s->relays)
+        return;
+    buf_put(rule, STR("trusted "));
+    net_put_range(rule, &s->trusted->range);
+    buf_putf(rule, " (%.*s:%u)", STR_ARG(s->trusted->place.file), s->trusted->place.line);
+}
+
 // The letter is its caller's to free: memory that the queue may read is not the session's any more.
 void session_committed(struct session *s, enum smtp_reply reply)
 {
     bool queued = reply == SMTP_REPLY_queued;
     char id[MAIL_ID_TEXT + 1];
     const struct address *only = NULL;
+    struct buf rule;
     mail_id_text(&s->smtp.id, id);
+    buf_init(&rule, LIMIT_event_line);
+    put_trust(s, &rule);
     if (s->smtp.recipient_count == 1)
         only = &CONTAINER_OF(s->smtp.recipients.next, struct smtp_recipient, link)->address;
-    log_session(s, queued ? EVENT_accepted : EVENT_refused, only, reply, queued ? "" : "queue");
+    log_session(s, queued ? EVENT_accepted : EVENT_refused, only, reply,
+                queued ? buf_str(&rule) : STR("queue"));
+    buf_finish(&rule);
     s->letter = NULL;
     answer(s, reply, queued ? str_of(id) : STR(""));
 }
@@ -344,7 +370,7 @@ static void handle(struct session *s, const struct smtp_event *event)
         drop_letter(s);
         break;
     case SMTP_REFUSED:
-        log_session(s, EVENT_refused, NULL, event->reply, "protocol");
+        log_session(s, EVENT_refused, NULL, event->reply, STR("protocol"));
         break;
     case SMTP_CLOSE:
         pump_finish_output(&s->pump);
@@ -412,7 +438,7 @@ static void ended(struct pump *pump, enum pump_end end)
     if (s->asking && directory)
         ipc_forget(directory, MSG_lookup, s);
     drop_letter(s);
-    log_session(s, EVENT_disconnected, NULL, SMTP_REPLY_COUNT, "");
+    log_session(s, EVENT_disconnected, NULL, SMTP_REPLY_COUNT, STR(""));
     loop_cancel_timer(r->role->loop, &s->patience);
     list_remove(&s->waiting);
     pump_close(pump);
@@ -437,6 +463,7 @@ void session_start(struct receiver *r, int fd, const struct net_address *peer,
     }
     s->receiver = r;
     s->peer = *peer;
+    s->trusted = conf_find_trusted(r->role->conf, r->gateways, r->gateway_count, peer);
     s->heard_ms = loop_now(r->role->loop);
     s->patience.fire = out_of_patience;
     session_id(s->id);
@@ -452,10 +479,10 @@ void session_start(struct receiver *r, int fd, const struct net_address *peer,
         return;
     }
     if (forbidden) {
-        log_session(s, EVENT_refused, NULL, greeting, forbidden);
+        log_session(s, EVENT_refused, NULL, greeting, str_of(forbidden));
         pump_finish_output(&s->pump);
     } else {
-        log_session(s, EVENT_connected, NULL, SMTP_REPLY_COUNT, "");
+        log_session(s, EVENT_connected, NULL, SMTP_REPLY_COUNT, STR(""));
     }
 }
 

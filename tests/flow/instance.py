@@ -368,8 +368,9 @@ class Instance:
 
     # ---- clients
 
-    def smtp(self, greet=True):
-        return Smtp((self.address, self.smtp_port), greet)
+    def smtp(self, greet=True, source=None):
+        """`source`: the client's address."""
+        return Smtp((self.address, self.smtp_port), greet, source)
 
     def pop3(self, user=None, password=PASSWORD):
         return Pop3((self.address, self.pop3_port), user, password)
@@ -389,8 +390,9 @@ class Instance:
 class Client:
     """A connection, spoken to in octets."""
 
-    def __init__(self, where):
-        self.socket = socket.create_connection(where, timeout=PATIENCE)
+    def __init__(self, where, source=None):
+        self.socket = socket.create_connection(where, timeout=PATIENCE,
+                                               source_address=source and (source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.bytes = b""
 
@@ -429,8 +431,8 @@ def stuff(body):
 
 
 class Smtp(Client):
-    def __init__(self, where, greet=True):
-        super().__init__(where)
+    def __init__(self, where, greet=True, source=None):
+        super().__init__(where, source)
         if greet:
             self.expect(220)
             self.command("EHLO client.example.org", 250)
