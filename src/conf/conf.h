@@ -11,6 +11,7 @@
 
 enum conf_protocol {
     CONF_SMTP,
+    CONF_LMTP,
     CONF_POP3,
     CONF_PROTOCOLS,
 };

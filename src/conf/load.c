@@ -20,6 +20,8 @@ enum {
     KEYS,
 };
 
+enum { SMTP_PORT = 25 };
+
 struct loader {
     struct arena *arena;
     struct conf *conf;
@@ -262,6 +264,11 @@ static void add_listen(struct loader *l, const struct file *f, const struct tree
         .address = values[1].address,
         .place = place_of(f, node),
     };
+    if (listen.protocol == CONF_LMTP && listen.address.port == SMTP_PORT) {
+        wrong(l, f, node, STR("LMTP is not spoken on port 25 (RFC 2033)"),
+              STR("give it a port of its own, such as 24"));
+        return;
+    }
     for (size_t i = 0; i < conf->listen_count; i++)
         if (collide(&conf->listen[i].address, &listen.address)) {
             const struct conf_place *first = &conf->listen[i].place;

@@ -31,7 +31,8 @@ struct plan {
 
 static int read_listeners(struct command *c, struct plan *plan)
 {
-    static const char *const options[CONF_PROTOCOLS] = {[CONF_SMTP] = "smtp", [CONF_POP3] = "pop3"};
+    static const char *const options[CONF_PROTOCOLS] = {
+        [CONF_SMTP] = "smtp", [CONF_LMTP] = "lmtp", [CONF_POP3] = "pop3"};
     bool any = false;
     for (unsigned p = 0; p < CONF_PROTOCOLS; p++) {
         struct net_address address;

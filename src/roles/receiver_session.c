@@ -443,15 +443,16 @@ static void ended(struct pump *pump, enum pump_end end)
     list_remove(&s->waiting);
     pump_close(pump);
     smtp_server_finish(&s->smtp);
-    receiver_session_over(r, s);
+    receiver_session_over(s);
     free(s);
 }
 
 static const struct pump_ops pump_callbacks = {.input = input, .drained = drained, .ended = ended};
 
-void session_start(struct receiver *r, int fd, const struct net_address *peer,
+void session_start(struct service *service, int fd, const struct net_address *peer,
                    const char *forbidden)
 {
+    struct receiver *r = service->receiver;
     enum smtp_reply greeting = forbidden ? SMTP_REPLY_too_many_sessions : SMTP_REPLY_banner;
     struct session *s = calloc(1, sizeof *s);
     struct err err;
@@ -462,19 +463,20 @@ void session_start(struct receiver *r, int fd, const struct net_address *peer,
         greeting = SMTP_REPLY_early_talker;
     }
     s->receiver = r;
+    s->service = service;
     s->peer = *peer;
     s->trusted = conf_find_trusted(r->role->conf, r->gateways, r->gateway_count, peer);
     s->heard_ms = loop_now(r->role->loop);
     s->patience.fire = out_of_patience;
     session_id(s->id);
-    smtp_server_init(&s->smtp, &r->smtp);
+    smtp_server_init(&s->smtp, &service->config);
     smtp_server_greet(&s->smtp, greeting);
     list_append(&r->sessions, &s->link);
     if (!pump_start(&s->pump, r->role->loop, fd, &pump_callbacks, &s->smtp.out,
                     LIMIT_session_memory, r->role->conf->limits.smtp_idle, &err)) {
         log_line(LOG_ERROR, "a session cannot be started: %s", err.text);
         smtp_server_finish(&s->smtp);
-        receiver_session_over(r, s);
+        receiver_session_over(s);
         free(s);
         return;
     }

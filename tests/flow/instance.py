@@ -98,7 +98,7 @@ class Instance:
 
     def __init__(self, build=BUILD, users=("alice@example.test", "bob@example.test"),
                  domains=("example.test",), settings=(), environment=None, start=True,
-                 parent=None):
+                 parent=None, lmtp=False):
         self.top = tempfile.mkdtemp(prefix="posthouse-", dir=parent)
         self.directory = os.path.join(self.top, "i")
         self.conf = os.path.join(self.directory, "posthouse.yaml")
@@ -107,13 +107,15 @@ class Instance:
         self.environment = dict(os.environ, **(environment or {}))
         self.address = own_address()
         self.smtp_port, self.pop3_port = free_port(self.address), free_port(self.address)
+        self.lmtp_port = free_port(self.address) if lmtp else None
         self.process = None
         self.error_path = os.path.join(self.top, "stderr")
         try:
             self.run("init", self.directory, "--hostname", "mail.example.test",
                      *(word for domain in domains for word in ("--domain", domain)),
                      "--smtp", f"{self.address}:{self.smtp_port}",
-                     "--pop3", f"{self.address}:{self.pop3_port}", conf=False)
+                     "--pop3", f"{self.address}:{self.pop3_port}",
+                     *(("--lmtp", f"{self.address}:{self.lmtp_port}") if lmtp else ()), conf=False)
             for user in users:
                 self.add_user(user)
             for name, value in dict(settings).items():
