@@ -35,10 +35,7 @@ struct conf_network {
     struct net_range range;
     struct conf_place place;
 };
-struct conf_networks {
-    struct conf_network *items;
-    size_t count;
-};
+
 enum conf_bare_newline { CONF_BARE_CONVERT, CONF_BARE_REFUSE };
 
 // The members come from options.def: OPTION(top, hostname, NAME, ...) is conf->hostname,

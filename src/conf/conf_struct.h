@@ -5,6 +5,11 @@
 
 #include "os/net.h"
 
+struct conf_networks {
+    struct conf_network *items;
+    size_t count;
+};
+
 #define CONF_C_NAME struct str
 #define CONF_C_PATH struct str
 #define CONF_C_TEXT struct str
