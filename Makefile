@@ -68,6 +68,7 @@ install: all
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBEXECDIR)/posthouse $(DESTDIR)$(DOCDIR) \
 	    $(DESTDIR)$(UNITDIR)
 	install -m 755 $(BUILD)/posthouse $(DESTDIR)$(BINDIR)/
+	ln -sf posthouse $(DESTDIR)$(BINDIR)/mailq
 	install -m 755 $(BUILD)/libexec/posthouse/* $(DESTDIR)$(LIBEXECDIR)/posthouse/
 	set -e; for page in $(wildcard man/*.[158]); do \
 	    install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}; done

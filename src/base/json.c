@@ -109,3 +109,9 @@ void json_put_bool(struct json *j, bool v)
     before_value(j);
     buf_put(j->out, v ? STR("true") : STR("false"));
 }
+
+void json_put_null(struct json *j)
+{
+    before_value(j);
+    buf_put(j->out, STR("null"));
+}

@@ -20,5 +20,6 @@ void json_name(struct json *j, const char *name);
 void json_put_string(struct json *j, struct str s);
 void json_put_int(struct json *j, int64_t v);
 void json_put_bool(struct json *j, bool v);
+void json_put_null(struct json *j);
 
 #endif

@@ -40,7 +40,7 @@ enum conf_bare_newline { CONF_BARE_CONVERT, CONF_BARE_REFUSE };
 
 // The members come from options.def: OPTION(top, hostname, NAME, ...) is conf->hostname,
 // OPTION(limits, max_message, SIZE, ...) is conf->limits.max_message. Paths are absolute. Sizes are
-// octets, times milliseconds.
+// octets, times milliseconds, hours of the day minutes after midnight.
 #include "conf/conf_struct.h"
 
 // One complaint: "file:line:column: text", the source line, a mark, a hint.

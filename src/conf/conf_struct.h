@@ -16,6 +16,7 @@ struct conf_networks {
 #define CONF_C_SIZE uint64_t
 #define CONF_C_TIME uint64_t
 #define CONF_C_COUNT uint64_t
+#define CONF_C_CLOCK uint64_t
 #define CONF_C_FLAG bool
 #define CONF_C_CHOICE unsigned
 #define CONF_C_NETWORKS struct conf_networks

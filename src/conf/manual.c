@@ -1,18 +1,11 @@
 // posthouse.yaml(5), in mdoc(7), made of the tables.
+#include "base/roff.h"
 #include "conf/value.h"
 
-// A line of running text: a backslash, a leading dot or quote mean something else to roff.
+// A line of running text.
 static void put_prose(struct buf *out, struct str text)
 {
-    if (str_starts(text, STR(".")) || str_starts(text, STR("'")))
-        buf_put(out, STR("\\&"));
-    for (size_t i = 0; i < text.len; i++)
-        if (text.ptr[i] == '\\')
-            buf_put(out, STR("\\e"));
-        else if (text.ptr[i] == '-')
-            buf_put(out, STR("\\-"));
-        else
-            buf_put_byte(out, text.ptr[i]);
+    roff_put(out, text);
     buf_put_byte(out, '\n');
 }
 
@@ -22,7 +15,7 @@ static const char *type_name(enum conf_type type)
     static const char *const names[] = {
         [CONF_NAME] = "domain name",  [CONF_PATH] = "path", [CONF_TEXT] = "text",
         [CONF_SIZE] = "size",         [CONF_TIME] = "time", [CONF_COUNT] = "number",
-        [CONF_FLAG] = "yes or no",    [CONF_CHOICE] = "word",
+        [CONF_FLAG] = "yes or no",    [CONF_CHOICE] = "word", [CONF_CLOCK] = "hour",
         [CONF_ADDRESS] = "address",   [CONF_NETWORKS] = "list",
     };
     // clang-format on

@@ -101,6 +101,7 @@ static bool same_value(const struct conf_option *option, const struct conf *a, c
     case CONF_SIZE:
     case CONF_TIME:
     case CONF_COUNT:
+    case CONF_CLOCK:
         return *(const uint64_t *)left == *(const uint64_t *)right;
     case CONF_FLAG:
         return *(const bool *)left == *(const bool *)right;

@@ -11,6 +11,7 @@ enum conf_type {
     CONF_SIZE,
     CONF_TIME,
     CONF_COUNT,
+    CONF_CLOCK,
     CONF_FLAG,
     CONF_CHOICE,
     CONF_NETWORKS,
@@ -41,7 +42,7 @@ struct conf_option {
     enum conf_type type;
     const char *name;
     const char *preset; // the default, as one would write it
-    uint64_t min, max;  // SIZE, TIME (ms), COUNT
+    uint64_t min, max;  // SIZE, TIME (ms), COUNT, CLOCK (minutes)
     bool live;
     const char *help;
     size_t offset; // of its member in struct conf

@@ -57,6 +57,10 @@ static void put_value(struct json *j, const struct conf_option *option)
         json_close_array(j);
         put_pair(j, "pattern", STR("^(0|[0-9]+(ms|s|m|h|d))$"));
         break;
+    case CONF_CLOCK:
+        put_pair(j, "type", STR("string"));
+        put_pair(j, "pattern", STR("^([01][0-9]|2[0-3]):[0-5][0-9]$"));
+        break;
     case CONF_COUNT:
         put_pair(j, "type", STR("integer"));
         json_name(j, "minimum");

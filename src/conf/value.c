@@ -59,6 +59,20 @@ static bool read_with_unit(const struct conf_option *option, struct str text, st
                     hint);
 }
 
+// HH:MM, both of two digits.
+static bool read_clock(struct str text, struct arena *arena, uint64_t *number,
+                       struct complaint *complaint)
+{
+    uint64_t hour, minute;
+    bool ok = text.len == 5 && text.ptr[2] == ':' && str_to_u64(str_sub(text, 0, 2), &hour) &&
+              str_to_u64(str_skip(text, 3), &minute) && hour < 24 && minute < 60;
+    if (ok)
+        *number = hour * 60 + minute;
+    return ok ||
+           complain(complaint, problem_text(arena, "\"%.*s\" is no hour of the day", STR_ARG(text)),
+                    STR("write hours and minutes, from 00:00 to 23:59"));
+}
+
 static bool read_flag(struct str text, struct arena *arena, uint64_t *number,
                       struct complaint *complaint)
 {
@@ -164,6 +178,9 @@ bool value_read(const struct conf_option *option, struct str text, struct str di
                complain(complaint, problem_text(arena, "\"%.*s\" is not a number", STR_ARG(text)),
                         STR("write digits only"));
         break;
+    case CONF_CLOCK:
+        read = read_clock(text, arena, &value->number, complaint);
+        break;
     case CONF_FLAG:
         read = read_flag(text, arena, &value->number, complaint);
         break;
@@ -245,6 +262,7 @@ bool value_check(const struct conf_option *option, const struct conf_value *valu
     case CONF_SIZE:
     case CONF_TIME:
     case CONF_COUNT:
+    case CONF_CLOCK:
         return check_range(option, value->number, arena, complaint);
     case CONF_FLAG:
         return value->number <= 1 ||
@@ -315,6 +333,9 @@ void value_put(struct buf *out, const struct conf_option *option, const struct c
     }
     case CONF_COUNT:
         buf_putf(out, "%llu", (unsigned long long)value->number);
+        return;
+    case CONF_CLOCK:
+        buf_putf(out, "%02u:%02u", (unsigned)value->number / 60, (unsigned)value->number % 60);
         return;
     case CONF_FLAG:
         buf_put(out, value->number ? STR("yes") : STR("no"));

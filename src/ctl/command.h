@@ -32,6 +32,7 @@ enum command_flags {
 };
 
 struct command;
+struct offline; // offline.h
 
 struct command_row {
     const char *group; // first word
@@ -56,9 +57,11 @@ struct command {
     const struct command_option *options;
     size_t option_count;
     bool json;
-    bool colour;         // standard output is a terminal and NO_COLOR is not set
-    struct arena *arena; // lives as long as the process
-    struct buf out;      // standard output: written when the function returned
+    bool colour;             // standard output is a terminal and NO_COLOR is not set
+    size_t width;            // COLUMNS, or that of the terminal; 0: there is no bound
+    struct offline *offline; // the spool, once it was opened because no instance runs
+    struct arena *arena;     // lives as long as the process
+    struct buf out;          // standard output: written when the function returned
 };
 
 // The functions of the table.

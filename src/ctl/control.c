@@ -136,15 +136,15 @@ static int read_answer(const struct command *c, struct str answer, struct buf *b
     return EXIT_DONE;
 }
 
-int control_ask(struct command *c, struct str request, struct buf *body)
+int control_try(struct command *c, struct str request, struct buf *body, bool *running)
 {
     struct call call = {.watch = {.ready = ready}, .silence = {.fire = too_silent}};
     struct buf line;
     struct err err;
     int fd = connect_to(c);
-    if (fd == -ENOENT || fd == -ECONNREFUSED)
-        return command_fail(c, "not running (no answer at %.*s/control)",
-                            STR_ARG(c->conf->state_dir));
+    *running = fd != -ENOENT && fd != -ECONNREFUSED;
+    if (!*running)
+        return EXIT_FAILED;
     if (fd < 0)
         return command_fail(c, "%.*s/control: %s", STR_ARG(c->conf->state_dir), strerror(-fd));
     buf_init(&line, LIMIT_control_request);
@@ -157,6 +157,59 @@ int control_ask(struct command *c, struct str request, struct buf *body)
     os_close(&fd);
     buf_finish(&line);
     buf_finish(&call.answer);
+    return code;
+}
+
+int control_ask(struct command *c, struct str request, struct buf *body)
+{
+    bool running;
+    int code = control_try(c, request, body, &running);
+    return running ? code
+                   : command_fail(c, "not running (no answer at %.*s/control)",
+                                  STR_ARG(c->conf->state_dir));
+}
+
+// Takes the last line off when it is "more PLACE".
+static bool take_more(struct buf *body, struct str *place)
+{
+    struct str text = buf_str(body);
+    if (!str_ends(text, STR("\n")))
+        return false;
+    text.len--;
+    size_t before = str_rindex(text, '\n');
+    size_t begin = before == text.len ? 0 : before + 1;
+    struct str last = str_skip(text, begin);
+    if (!str_starts(last, STR("more ")))
+        return false;
+    *place = str_skip(last, STR("more ").len);
+    body->len = begin;
+    return true;
+}
+
+int control_pages(struct command *c, const struct control_question *question,
+                  int (*page)(struct command *c, struct str body, void *owner), void *owner)
+{
+    struct buf body, request;
+    struct str place = STR("");
+    bool more = true;
+    int code = EXIT_DONE;
+    buf_init(&body, LIMIT_control_reply);
+    buf_init(&request, LIMIT_control_request);
+    while (code == EXIT_DONE && more) {
+        buf_clear(&request);
+        buf_putf(&request, "%s", question->request);
+        if (place.len || question->rest.len)
+            buf_putf(&request, " %.*s%.*s", STR_ARG(place), STR_ARG(question->rest));
+        buf_clear(&body);
+        code = question->ask(c, buf_str(&request), &body);
+        more = code == EXIT_DONE && take_more(&body, &place);
+        if (code == EXIT_DONE)
+            code = page(c, buf_str(&body), owner);
+        if (more && !command_flush(c))
+            code = EXIT_FAILED;
+    }
+    buf_finish(&request);
+    buf_finish(&body);
     return code;
 }
 

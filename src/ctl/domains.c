@@ -16,12 +16,6 @@ static int open_directory(struct command *c, struct directory_db **db)
     return code;
 }
 
-static void report(struct command *c, struct str name, const char *what)
-{
-    buf_put_escaped(&c->out, name);
-    buf_putf(&c->out, ": %s\n", what);
-}
-
 // The command's domain: as written, without a trailing dot, and folded.
 static int read_name(struct command *c, struct str *name, struct str *folded)
 {
@@ -34,7 +28,10 @@ static int read_name(struct command *c, struct str *name, struct str *folded)
     return EXIT_DONE;
 }
 
-int domain_add_command(struct command *c)
+static int change_domain(struct command *c,
+                         bool (*change)(struct directory_db *db, struct str name, struct str folded,
+                                        struct err *err),
+                         const char *done)
 {
     struct directory_db *db = NULL;
     struct str name, folded;
@@ -42,28 +39,24 @@ int domain_add_command(struct command *c)
     int code = read_name(c, &name, &folded);
     if (code == EXIT_DONE)
         code = open_directory(c, &db);
-    if (code == EXIT_DONE && !directory_db_add_domain(db, name, folded, &err))
+    if (code == EXIT_DONE && !change(db, name, folded, &err))
         code = command_error(c, &err);
-    if (code == EXIT_DONE)
-        report(c, name, "added");
+    if (code == EXIT_DONE) {
+        buf_put_escaped(&c->out, name);
+        buf_putf(&c->out, ": %s\n", done);
+    }
     directory_db_close(&db);
     return code;
 }
 
+int domain_add_command(struct command *c)
+{
+    return change_domain(c, directory_db_add_domain, "added");
+}
+
 int domain_remove_command(struct command *c)
 {
-    struct directory_db *db = NULL;
-    struct str name, folded;
-    struct err err;
-    int code = read_name(c, &name, &folded);
-    if (code == EXIT_DONE)
-        code = open_directory(c, &db);
-    if (code == EXIT_DONE && !directory_db_remove_domain(db, name, folded, &err))
-        code = command_error(c, &err);
-    if (code == EXIT_DONE)
-        report(c, name, "removed");
-    directory_db_close(&db);
-    return code;
+    return change_domain(c, directory_db_remove_domain, "removed");
 }
 
 static void put_json(struct command *c, const struct directory_domain *domain)

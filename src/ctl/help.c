@@ -1,5 +1,6 @@
 #include "ctl/help.h"
 
+#include "base/roff.h"
 #include "ctl/find.h"
 
 enum { TEXT_COLUMN = 26, TEXT_COLUMNS = 78 };
@@ -88,28 +89,16 @@ bool help_put_group(struct buf *out, struct str group)
 
 // ---- the manual page
 
-// Text of a macro line or a text line: roff's own characters are made harmless.
-static void put_roff(struct buf *out, struct str text)
-{
-    for (size_t i = 0; i < text.len; i++)
-        if (text.ptr[i] == '\\')
-            buf_put(out, STR("\\e"));
-        else if (text.ptr[i] == '-')
-            buf_put(out, STR("\\-"));
-        else
-            buf_put_byte(out, text.ptr[i]);
-}
-
 static void put_entry(struct buf *out, const struct command_row *row)
 {
     buf_putf(out, ".It Ic %s%s%s", row->group, row->name[0] ? " " : "", row->name);
     if (row->usage[0] || (row->flags & COMMAND_JSON))
         buf_put(out, STR(" No "));
-    put_roff(out, str_of(row->usage));
+    roff_put(out, str_of(row->usage));
     if (row->flags & COMMAND_JSON)
         buf_putf(out, "%s[\\-\\-json]", row->usage[0] ? " " : "");
     buf_put_byte(out, '\n');
-    put_roff(out, str_of(row->help));
+    roff_put(out, str_of(row->help));
     buf_put_byte(out, '\n');
 }
 
@@ -153,6 +142,9 @@ static const char tail[] =
     "The configuration when\n"
     ".Fl c\n"
     "is not given.\n"
+    ".It Ev COLUMNS\n"
+    "How wide a table of the queue may be; else it is as wide as the terminal, and without one as\n"
+    "wide as its cells.\n"
     ".It Ev NO_COLOR\n"
     "When set and not empty, nothing is coloured.\n"
     ".El\n"
@@ -187,6 +179,7 @@ static const char tail[] =
     "posthouse serve\n"
     ".Ed\n"
     ".Sh SEE ALSO\n"
+    ".Xr mailq 1 ,\n"
     ".Xr posthouse.yaml 5\n";
 
 void help_put_manual(struct buf *out)

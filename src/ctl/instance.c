@@ -4,7 +4,6 @@
 #include "base/limits.h"
 #include "ctl/control.h"
 #include "ctl/record.h"
-#include "ctl/table.h"
 #include "os/process.h"
 
 enum { PATH_LIMIT = 8192, STOP_MARGIN_MS = 60000 };
@@ -74,30 +73,40 @@ int reload_command(struct command *c)
 // What the queue has to do. While it is being started again nothing is said of it.
 static void put_queue(struct command *c)
 {
-    static const struct table_column columns[] = {
-        {"LETTERS", true}, {"RECIPIENTS", true}, {"BACKLOG", true}, {"PACED", false}};
+    static const struct table_column columns[] = {{.title = "LETTERS", .right = true},
+                                                  {.title = "RECIPIENTS", .right = true},
+                                                  {.title = "BACKLOG", .right = true},
+                                                  {.title = "PACED"}};
     static const struct record_field fields[] = {
         {"letters", RECORD_TEXT},
         {"recipients", RECORD_TEXT},
         {"backlog", RECORD_TEXT},
         {"paced", RECORD_TEXT},
     };
+    const struct control_question question = {.ask = control_ask, .request = "queue status"};
+    struct record_table table = {columns, fields, ARRAY_LEN(fields)};
     buf_put_byte(&c->out, '\n');
-    int code = record_command(c, "queue status", columns, fields, ARRAY_LEN(fields));
+    int code = record_command(c, &question, &table);
     (void)code; // it was said why
 }
 
 int status_command(struct command *c)
 {
     static const struct table_column columns[] = {
-        {"ROLE", false},  {"NUMBER", true}, {"PID", true},
-        {"STATE", false}, {"SINCE", false}, {"RESTARTS", true},
+        {.title = "ROLE"},
+        {.title = "NUMBER", .right = true},
+        {.title = "PID", .right = true},
+        {.title = "STATE"},
+        {.title = "SINCE"},
+        {.title = "RESTARTS", .right = true},
     };
     static const struct record_field fields[] = {
         {"role", RECORD_TEXT},  {"instance", RECORD_TEXT}, {"pid", RECORD_TEXT},
         {"state", RECORD_TEXT}, {"since", RECORD_TIME},    {"restarts", RECORD_TEXT},
     };
-    int code = record_command(c, "status", columns, fields, ARRAY_LEN(fields));
+    const struct control_question question = {.ask = control_ask, .request = "status"};
+    struct record_table table = {columns, fields, ARRAY_LEN(fields)};
+    int code = record_command(c, &question, &table);
     if (code == EXIT_DONE && !c->json && command_flush(c))
         put_queue(c);
     return code;

@@ -3,6 +3,7 @@
 #include "base/limits.h"
 #include "ctl/find.h"
 #include "ctl/help.h"
+#include "ctl/offline.h"
 #include "ctl/usage.h"
 #include "os/file.h"
 #include "os/process.h"
@@ -101,24 +102,50 @@ static int run(struct command *c, const struct words *words)
     return run_command(c, words, at);
 }
 
+// `mailq` is `posthouse queue list`: the two words stand behind -c FILE.
+static void put_words(struct words *words, int argc, char **argv)
+{
+    struct str self = argc > 0 ? str_of(argv[0]) : STR("");
+    size_t slash = str_rindex(self, '/');
+    bool mailq = str_eq(str_skip(self, slash < self.len ? slash + 1 : 0), STR("mailq"));
+    int at = argc > 2 && str_eq(str_of(argv[1]), STR("-c")) ? 3 : 1;
+    for (int i = 1; i < argc || i <= at; i++) {
+        if (mailq && i == at) {
+            words->items[words->count++] = STR("queue");
+            words->items[words->count++] = STR("list");
+        }
+        if (i < argc)
+            words->items[words->count++] = str_of(argv[i]);
+    }
+}
+
+static size_t output_width(void)
+{
+    uint64_t columns;
+    if (str_to_u64(os_environment("COLUMNS"), &columns) && columns <= UINT16_MAX)
+        return (size_t)columns;
+    return os_terminal_width(1);
+}
+
 int main(int argc, char **argv)
 {
     struct arena process;
     arena_init(&process, LIMIT_config_memory);
-    struct words words = {.count = argc > 0 ? (size_t)argc - 1 : 0};
+    struct words words = {.count = 0};
     struct command c = {
         .conf_path = os_environment("POSTHOUSE_CONF"),
         .colour = os_is_terminal(1) && os_environment("NO_COLOR").len == 0,
+        .width = output_width(),
         .arena = &process,
     };
     buf_init(&c.out, 2 * (size_t)LIMIT_control_reply);
-    words.items = arena_alloc_array(&process, words.count + 1, sizeof(*words.items));
+    words.items = arena_alloc_array(&process, (size_t)argc + 3, sizeof(*words.items));
     must(words.items != NULL); // the kernel's limit on arguments is far below
-    for (size_t i = 0; i < words.count; i++)
-        words.items[i] = str_of(argv[i + 1]);
+    put_words(&words, argc, argv);
     if (c.conf_path.len == 0)
         c.conf_path = STR("/etc/posthouse/posthouse.yaml");
     int code = run(&c, &words);
+    offline_close(&c.offline);
     if (!command_flush(&c) && code == EXIT_DONE)
         code = EXIT_FAILED;
     buf_finish(&c.out);

@@ -2,7 +2,7 @@
 #ifndef CTL_RECORD_H
 #define CTL_RECORD_H
 
-#include "ctl/command.h"
+#include "ctl/control.h"
 #include "ctl/table.h"
 
 enum record_kind {
@@ -16,10 +16,17 @@ struct record_field {
     enum record_kind kind;
 };
 
-// Asks the running instance, page by page, and puts the answer into c->out as --json wants it; what
-// is complete is written on the way.
-MUST_USE int record_command(struct command *c, const char *request,
-                            const struct table_column *columns, const struct record_field *fields,
-                            size_t count);
+struct record_table {
+    const struct table_column *columns;
+    const struct record_field *fields; // as many
+    size_t count;
+};
+
+// Asks page by page, and puts the answer into c->out as --json wants it; what is complete is
+// written on the way.
+MUST_USE int record_command(struct command *c, const struct control_question *question,
+                            struct record_table *table);
+// The table alone: `lines` holds an object a line.
+MUST_USE int record_put(struct command *c, const struct record_table *table, struct str lines);
 
 #endif

@@ -1,15 +1,21 @@
-// posthouse user add, list, remove, password, apop, moved, lock, unlock.
+// posthouse user add, list, remove, password, apop, moved, lock, unlock, quota, recount.
 //
 // Two databases hold what belongs to a user, and a command may be cut between them. So a hash is
 // written before its user is there, and removed after the user is gone: what may be left is a hash,
 // or a secret of APOP, without a user, which opens nothing and goes when the user is added again.
+#include <errno.h>
+
 #include "base/json.h"
+#include "base/limits.h"
+#include "conf/value.h"
+#include "ctl/control.h"
 #include "ctl/identity.h"
 #include "ctl/secret.h"
 #include "mail/date.h"
 #include "store/directory_db.h"
 #include "store/login_db.h"
 #include "store/password.h"
+#include "store/usage_db.h"
 
 enum { HASH_MAX = 512, MAILBOX_MAX = 8192, OUT_PIECE = 32768 };
 
@@ -258,9 +264,101 @@ int user_unlock_command(struct command *c)
     return set_locked(c, false);
 }
 
+// ---- user quota, recount
+
+// "25M", 0 for no limit, or "none": none of its own.
+static int read_quota(struct command *c, int64_t *quota)
+{
+    const struct conf_option *option = option_at(CONF_OPTION_limits_quota);
+    struct str text = c->args[1];
+    struct conf_value value;
+    struct complaint complaint;
+    *quota = DIRECTORY_NO_QUOTA;
+    if (str_eq(text, STR("none")))
+        return EXIT_DONE;
+    if (!value_read(option, text, STR("/"), c->arena, &value, &complaint))
+        return command_usage(c, "%.*s: %.*s, or none", STR_ARG(complaint.text),
+                             STR_ARG(complaint.hint));
+    *quota = (int64_t)value.number;
+    return EXIT_DONE;
+}
+
+static void put_size(struct buf *out, uint64_t octets)
+{
+    value_put(out, option_at(CONF_OPTION_limits_quota), &(struct conf_value){.number = octets});
+}
+
+int user_quota_command(struct command *c)
+{
+    struct address address;
+    struct databases db = {.directory = NULL};
+    struct err err;
+    int64_t quota;
+    int code = read_quota(c, &quota);
+    if (code == EXIT_DONE)
+        code = begin(c, &address, &db);
+    if (code == EXIT_DONE && !directory_db_set_quota(db.directory, &address, quota, &err))
+        code = command_error(c, &err);
+    if (code == EXIT_DONE) {
+        buf_put_escaped(&c->out, c->args[0]);
+        buf_put(&c->out, quota == DIRECTORY_NO_QUOTA ? STR(": no quota of its own")
+                         : quota == 0                ? STR(": no limit")
+                                                     : STR(": quota "));
+        if (quota > 0)
+            put_size(&c->out, (uint64_t)quota);
+        buf_put_byte(&c->out, '\n');
+    }
+    return finish(&db, code);
+}
+
+int user_recount_command(struct command *c)
+{
+    struct buf body;
+    buf_init(&body, LIMIT_control_reply);
+    int code = control_ask(c, STR("role directory recount"), &body);
+    buf_finish(&body);
+    return code;
+}
+
 // ---- user list
 
-static void put_json(struct command *c, const struct directory_user *user)
+struct listing {
+    struct command *c;
+    struct usage_db *usage; // NULL: nothing is known
+};
+
+// What the server knows of the mailbox; without it the list goes on.
+static bool find_usage(struct listing *l, const struct directory_user *user, struct usage *usage)
+{
+    struct buf mailbox;
+    struct err err;
+    bool known = false;
+    buf_init(&mailbox, MAILBOX_MAX);
+    conf_put_mailbox(&mailbox, l->c->conf, user->domain_name, user->user_name);
+    if (l->usage && !usage_db_find(l->usage, buf_str(&mailbox), &known, usage, &err)) {
+        command_note(l->c, "%s", err.text);
+        usage_db_close(&l->usage);
+    }
+    buf_finish(&mailbox);
+    return known;
+}
+
+// "ADDR: 1234K of 25M", rounded up.
+static void put_line(struct command *c, const struct directory_user *user, uint64_t quota,
+                     const struct usage *usage)
+{
+    buf_put_escaped(&c->out, user->address);
+    if (quota == 0)
+        return;
+    if (usage)
+        buf_putf(&c->out, ": %lldK of ", ((long long)usage->octets + 1023) / 1024);
+    else
+        buf_put(&c->out, STR(": not counted yet, of "));
+    put_size(&c->out, quota);
+}
+
+static void put_json(struct command *c, const struct directory_user *user, uint64_t quota,
+                     const struct usage *usage)
 {
     struct json json;
     struct buf text;
@@ -280,6 +378,16 @@ static void put_json(struct command *c, const struct directory_user *user)
         json_name(&json, "forwarded");
         json_put_bool(&json, user->forwarded);
     }
+    if (quota) {
+        json_name(&json, "quota");
+        json_put_int(&json, (int64_t)quota);
+    }
+    if (quota && usage) {
+        json_name(&json, "used");
+        json_put_int(&json, usage->octets);
+        json_name(&json, "letters");
+        json_put_int(&json, usage->letters);
+    }
     json_name(&json, "created");
     buf_clear(&text);
     date_put_iso(&text, user->created_ms);
@@ -290,13 +398,32 @@ static void put_json(struct command *c, const struct directory_user *user)
 
 static bool list_user(void *context, const struct directory_user *user)
 {
-    struct command *c = context;
-    if (c->json)
-        put_json(c, user);
-    else
-        buf_put_escaped(&c->out, user->address);
+    struct listing *l = context;
+    struct command *c = l->c;
+    uint64_t quota = directory_quota(user, c->conf->limits.quota);
+    struct usage usage;
+    bool known = quota > 0 && find_usage(l, user, &usage);
+    (c->json ? put_json : put_line)(c, user, quota, known ? &usage : NULL);
     buf_put_byte(&c->out, '\n');
     return c->out.len < OUT_PIECE || command_flush(c);
+}
+
+// The server makes usage.db at its first start.
+static void open_usage(struct listing *l)
+{
+    struct err err = {.class = ERR_NONE};
+    if (!usage_db_open(&l->usage, l->c->conf->state_dir, DATABASE_READ, &err) && err.code != ENOENT)
+        command_note(l->c, "%s", err.text);
+}
+
+static int list_users(struct command *c, struct databases *db)
+{
+    struct listing listing = {.c = c};
+    struct err err;
+    open_usage(&listing);
+    bool ok = directory_db_each_user(db->directory, 0, list_user, &listing, &err);
+    usage_db_close(&listing.usage);
+    return ok ? EXIT_DONE : command_error(c, &err);
 }
 
 // A database that is missing, or of an older release, is brought up to date by this command.
@@ -305,8 +432,7 @@ int user_list_command(struct command *c)
     struct databases db = {.directory = NULL};
     struct err err;
     int code = identity_take(c);
-    if (code == EXIT_DONE && (!open_databases(c, &db, &err) ||
-                              !directory_db_each_user(db.directory, list_user, c, &err)))
-        code = command_error(c, &err);
+    if (code == EXIT_DONE)
+        code = open_databases(c, &db, &err) ? list_users(c, &db) : command_error(c, &err);
     return finish(&db, code);
 }

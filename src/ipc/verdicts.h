@@ -12,6 +12,7 @@ enum lookup_verdict {
     LOOKUP_MOVED,        // the user has gone to another address, and mail does not follow
     LOOKUP_FORWARDED,    // found: mail follows to the address that the message names
     LOOKUP_EXPANDED,     // resolved: to the mailboxes of `targets`
+    LOOKUP_FULL,         // found: local, but what the mailbox holds leaves no room
     LOOKUP_LOOP,         // the way through aliases does not end: 4yz, it can be mended
 };
 

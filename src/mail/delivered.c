@@ -8,6 +8,8 @@
 
 enum { TOKEN_BYTES = 10 };
 
+static const struct str name = {"delivered-to:", sizeof "delivered-to:" - 1};
+
 void delivered_begin(struct delivered *d)
 {
     *d = (struct delivered){.matching = true};
@@ -24,7 +26,8 @@ static void end_line(struct delivered *d)
     unsigned char token[TOKEN_BYTES];
     struct str tail = str_from(d->tail, sizeof d->tail);
     struct str text = str_sub(tail, 1, DELIVERED_TOKEN);
-    bool framed = d->matching && str_starts(tail, STR("(")) && str_ends(tail, STR(")\r"));
+    bool whole = d->matching && d->at >= name.len + tail.len; // else some of it is of another line
+    bool framed = whole && str_starts(tail, STR("(")) && str_ends(tail, STR(")\r"));
     if (framed && d->tokens.len < (size_t)LIMIT_delivered_fields * DELIVERED_TOKEN &&
         base32_read(text, token, sizeof token))
         base32_put(&d->tokens, str_from(token, sizeof token)); // in upper case
@@ -35,7 +38,6 @@ static void end_line(struct delivered *d)
 
 void delivered_feed(struct delivered *d, struct str piece)
 {
-    const struct str name = STR("delivered-to:");
     for (size_t i = 0; i < piece.len && !d->over; i++) {
         char c = piece.ptr[i];
         if (c == '\n') {

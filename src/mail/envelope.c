@@ -9,13 +9,21 @@
 //     text reverse path: empty for the null path
 //     4   count of recipients
 //     text of each recipient: "postmaster" without @ for the bare postmaster
+//   from version 3 on, with WISHES in the flags:
+//     text ENVID
+//     1   RET
+//     for each recipient: 1 NOTIFY, text ORCPT
 #include "mail/envelope.h"
 
 #include "base/limits.h"
 #include "mail/received.h"
 
-enum { VERSION = 2 };
-enum { ALL_FLAGS = ENVELOPE_UTF8 | ENVELOPE_8BITMIME | ENVELOPE_SUBMITTED };
+enum { VERSION = 3 };
+enum {
+    WISHES = 0x40000000, // on the way only
+    ALL_FLAGS = ENVELOPE_UTF8 | ENVELOPE_8BITMIME | ENVELOPE_SUBMITTED | ENVELOPE_LAST,
+    ALL_NOTIFY = NOTIFY_NEVER | NOTIFY_SUCCESS | NOTIFY_FAILURE | NOTIFY_DELAY,
+};
 
 static void put_text(struct buf *out, struct str text)
 {
@@ -34,13 +42,25 @@ static void put_address(struct buf *out, const struct address *address)
     buf_finish(&text);
 }
 
+static void put_wishes(struct buf *out, const struct envelope *e)
+{
+    put_text(out, e->envid);
+    buf_put_byte(out, (char)e->returns);
+    for (uint32_t i = 0; i < e->recipient_count; i++) {
+        const struct envelope_wish none = {.notify = 0}, *wish = e->wishes ? &e->wishes[i] : &none;
+        buf_put_byte(out, (char)wish->notify);
+        put_text(out, wish->original);
+    }
+}
+
 void envelope_put(struct buf *out, const struct envelope *e)
 {
+    bool wishes = e->envid.len || e->returns || e->wishes;
     must(e->recipient_count > 0);
     buf_put_byte(out, VERSION);
     buf_put(out, str_from(e->id.bytes, MAIL_ID_SIZE));
     buf_put_u64(out, e->arrived_ms);
-    buf_put_u32(out, e->flags);
+    buf_put_u32(out, e->flags | (wishes ? WISHES : 0));
     put_text(out, e->client);
     put_text(out, e->helo);
     put_text(out, e->session);
@@ -50,6 +70,8 @@ void envelope_put(struct buf *out, const struct envelope *e)
     buf_put_u32(out, e->recipient_count);
     for (uint32_t i = 0; i < e->recipient_count; i++)
         put_address(out, &e->recipients[i]);
+    if (wishes)
+        put_wishes(out, e);
 }
 
 // ---- reading
@@ -154,6 +176,28 @@ static bool take_recipients(struct reader *r, struct envelope *e)
     return true;
 }
 
+static bool take_wishes(struct reader *r, struct envelope *e)
+{
+    uint64_t number;
+    struct envelope_wish *wishes = arena_alloc_array(r->arena, e->recipient_count, sizeof *wishes);
+    if (!wishes)
+        return err_set(r->err, ERR_TRY_LATER, STATUS(4, 3, 0), "no memory for an envelope");
+    if (!take_word(r, &e->envid) || !take_number(r, 1, &number))
+        return false;
+    e->returns = (enum envelope_return)number;
+    if (number > RETURN_HEADERS)
+        return damaged(r, "unknown RET");
+    for (uint32_t i = 0; i < e->recipient_count; i++) {
+        if (!take_number(r, 1, &number) || !take_word(r, &wishes[i].original))
+            return false;
+        wishes[i].notify = (unsigned)number;
+        if (number & ~(uint64_t)ALL_NOTIFY)
+            return damaged(r, "unknown NOTIFY");
+    }
+    e->wishes = wishes;
+    return true;
+}
+
 static bool take_fixed(struct reader *r, struct envelope *e)
 {
     struct str id;
@@ -165,7 +209,8 @@ static bool take_fixed(struct reader *r, struct envelope *e)
         !take_u32(r, &e->flags))
         return false;
     memcpy(e->id.bytes, id.ptr, MAIL_ID_SIZE);
-    return (e->flags & ~(uint32_t)ALL_FLAGS) == 0 || damaged(r, "unknown flags");
+    uint32_t known = r->version < 3 ? ALL_FLAGS & ~ENVELOPE_LAST : ALL_FLAGS | WISHES;
+    return (e->flags & ~known) == 0 || damaged(r, "unknown flags");
 }
 
 bool envelope_read(struct str bytes, struct arena *arena, struct envelope *e, struct err *err)
@@ -179,6 +224,9 @@ bool envelope_read(struct str bytes, struct arena *arena, struct envelope *e, st
         !take_tokens(&r, &read.delivered) || !take_address(&r, PATH_REVERSE, &read.reverse_path) ||
         !take_recipients(&r, &read))
         return false;
+    if (read.flags & WISHES && !take_wishes(&r, &read))
+        return false;
+    read.flags &= ALL_FLAGS;
     if (r.rest.len > 0)
         return damaged(&r, "bytes behind its end");
     *e = read;

@@ -15,6 +15,23 @@ enum envelope_flags {
     ENVELOPE_UTF8 = 1,      // MAIL said SMTPUTF8
     ENVELOPE_8BITMIME = 2,  // MAIL said BODY=8BITMIME
     ENVELOPE_SUBMITTED = 4, // came from a user who logged in (may be completed)
+    ENVELOPE_LAST = 8, // tells the postmaster of a report that failed: nobody is told of this one
+};
+
+// What the sender wants to be told of a delivery, RFC 3461: NOTIFY; 0 is "nothing was said".
+enum envelope_notify {
+    NOTIFY_NEVER = 1,
+    NOTIFY_SUCCESS = 2,
+    NOTIFY_FAILURE = 4,
+    NOTIFY_DELAY = 8,
+};
+
+// RET: what goes back with a report.
+enum envelope_return { RETURN_UNSAID, RETURN_FULL, RETURN_HEADERS };
+
+struct envelope_wish {
+    unsigned notify;     // of enum envelope_notify
+    struct str original; // ORCPT, decoded: "rfc822;ADDR"; empty: none
 };
 
 struct envelope {
@@ -29,6 +46,9 @@ struct envelope {
     // Tokens of the Delivered-To fields in its header, DELIVERED_TOKEN octets each, one behind the
     // other: what a loop is known by.
     struct str delivered;
+    struct str envid; // ENVID, decoded; empty: none
+    enum envelope_return returns;
+    const struct envelope_wish *wishes; // one for each recipient; NULL: no sender said anything
     const struct address *recipients;
     uint32_t recipient_count; // 1 and more
 };

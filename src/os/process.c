@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -288,6 +289,12 @@ unsigned os_cpu_count(void)
     if (sched_getaffinity(0, sizeof(set), &set) < 0)
         return 1; // more than 1,024 processors: the configuration can say how many
     return (unsigned)CPU_COUNT(&set);
+}
+
+uint64_t os_file_limit(void)
+{
+    struct rlimit files;
+    return getrlimit(RLIMIT_NOFILE, &files) < 0 ? 0 : files.rlim_max; // infinity is the largest
 }
 
 int os_own_pid(void)

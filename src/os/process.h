@@ -52,6 +52,7 @@ MUST_USE int os_exec(const char *path, const char *const argv[]); // returns onl
 // The absolute path of the running program.
 MUST_USE bool os_own_path(struct buf *out, struct err *err);
 unsigned os_cpu_count(void);
+uint64_t os_file_limit(void); // descriptors that a process of ours may come to have
 int os_own_pid(void);
 // getenv, for the few variables that the man page names. The value lives as long as the process.
 struct str os_environment(const char *name);

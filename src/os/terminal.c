@@ -1,6 +1,7 @@
 #include "os/terminal.h"
 
 #include <errno.h>
+#include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -23,6 +24,12 @@ static struct termios quiet(const struct termios *usual)
     t.c_lflag |= ICANON;
     t.c_cc[VEOL] = INTERRUPT;
     return t;
+}
+
+size_t os_terminal_width(int fd)
+{
+    struct winsize size;
+    return ioctl(fd, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
 }
 
 static int read_line(struct buf *secret)

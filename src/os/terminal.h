@@ -5,6 +5,8 @@
 #include "base/buf.h"
 
 bool os_is_terminal(int fd);
+// Its columns; 0 when it is no terminal, or does not know.
+size_t os_terminal_width(int fd);
 
 // Asks on standard error and reads one line from standard input, both a terminal, without showing
 // it; the line end is not part of it. 0, -EINTR when the user gave up by ^C, -ENODATA at the end of

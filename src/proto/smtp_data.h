@@ -22,7 +22,8 @@ void smtp_data_begin(struct smtp_data *d);
 // The same for the text of BDAT, whose end the caller knows.
 void smtp_data_begin_counted(struct smtp_data *d);
 // Consumes some of a non-empty input: the count consumed, which may be 0 when *piece is not empty.
-// *piece: the next octets of the message, may be empty. *end: true when the end was consumed.
+// *piece: the next octets of the message, may be empty; of a counted text, a dot that begins a line
+// begins a piece (smtp_text.c doubles it). *end: true when the end was consumed.
 size_t smtp_data_feed(struct smtp_data *d, struct str input, struct str *piece, bool *end);
 // Behind the last octet of a counted text: what is still held back, or nothing.
 struct str smtp_data_rest(struct smtp_data *d);

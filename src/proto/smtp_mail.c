@@ -1,9 +1,8 @@
 // MAIL and RCPT, RFC 5321 sections 4.1.1.2 and 4.1.1.3, with the parameters of the extensions.
 #include "proto/smtp_private.h"
 
-// ---- MAIL
+// ---- parameters
 
-// The value of a parameter is as its RFC says; without "=" value.ptr is NULL.
 static bool parameter_size(struct smtp_server *s, struct str value)
 {
     enum { SIZE_DIGITS = 20 }; // RFC 1870 section 6.1
@@ -40,22 +39,30 @@ static const struct parameter mail_parameters[] = {
     {WORD("SIZE"),     parameter_size},     // RFC 1870
     {WORD("BODY"),     parameter_body},     // RFC 6152
     {WORD("SMTPUTF8"), parameter_smtputf8}, // RFC 6531
+    {WORD("RET"),      smtp_parameter_ret}, // RFC 3461
+    {WORD("ENVID"),    smtp_parameter_envid},
+    {{NULL, 0},        NULL},
+};
+static const struct parameter rcpt_parameters[] = {
+    {WORD("NOTIFY"),   smtp_parameter_notify},
+    {WORD("ORCPT"),    smtp_parameter_orcpt},
+    {{NULL, 0},        NULL},
 };
 // clang-format on
 
-// One parameter of MAIL. True when it is right; *seen has a bit for each that was there before.
-static bool read_parameter(struct smtp_server *s, struct str text, unsigned *seen,
-                           struct smtp_event *event)
+// One parameter. True when it is right; *seen has a bit for each that was there before.
+static bool read_parameter(struct smtp_server *s, const struct parameter *known, struct str text,
+                           unsigned *seen, struct smtp_event *event)
 {
     size_t equals = str_index(text, '=');
     struct str keyword = str_sub(text, 0, equals);
     struct str value = equals < text.len ? str_skip(text, equals + 1) : (struct str){NULL, 0};
-    for (unsigned i = 0; s->esmtp && i < ARRAY_LEN(mail_parameters); i++) {
-        if (!str_eq_nocase(mail_parameters[i].keyword, keyword))
+    for (unsigned i = 0; s->esmtp && known[i].read; i++) {
+        if (!str_eq_nocase(known[i].keyword, keyword))
             continue;
         bool repeated = *seen & (1U << i);
         *seen |= 1U << i;
-        if (!repeated && mail_parameters[i].read(s, value))
+        if (!repeated && known[i].read(s, value))
             return true;
         smtp_refuse(s, event, SMTP_REPLY_bad_argument, text);
         return false;
@@ -64,15 +71,18 @@ static bool read_parameter(struct smtp_server *s, struct str text, unsigned *see
     return false;
 }
 
-static bool read_parameters(struct smtp_server *s, struct str text, struct smtp_event *event)
+static bool read_parameters(struct smtp_server *s, const struct parameter *known, struct str text,
+                            struct smtp_event *event)
 {
     struct str one;
     unsigned seen = 0;
     while (str_cut(&text, ' ', &one))
-        if (one.len > 0 && !read_parameter(s, one, &seen, event))
+        if (one.len > 0 && !read_parameter(s, known, one, &seen, event))
             return false;
     return true;
 }
+
+// ---- MAIL
 
 // "FROM:" or "TO:", and the one space behind the colon that people type, though RFC 5321
 // section 3.3 has none.
@@ -109,7 +119,7 @@ static bool read_mail(struct smtp_server *s, struct str args, struct smtp_event 
         refuse_path(s, event, SMTP_REPLY_bad_sender, &err);
         return false;
     }
-    if (!read_parameters(s, args, event))
+    if (!read_parameters(s, mail_parameters, args, event))
         return false;
     if (s->reverse_path.utf8 && !s->utf8) {
         smtp_refuse(s, event, SMTP_REPLY_bad_sender,
@@ -157,17 +167,16 @@ void smtp_command_rcpt(struct smtp_server *s, struct str args, struct smtp_event
         refuse_path(s, event, SMTP_REPLY_bad_recipient, &err);
         return;
     }
-    args = str_trim_blanks(args);
-    if (args.len > 0) {
-        smtp_refuse(s, event, SMTP_REPLY_unknown_parameter, args);
-        return;
-    }
     s->candidate = ARENA_NEW(&s->transaction, struct smtp_recipient);
     if (!s->candidate) {
         smtp_refuse(s, event, SMTP_REPLY_no_memory, STR(""));
         return;
     }
     s->candidate->address = address;
+    if (!read_parameters(s, rcpt_parameters, args, event)) {
+        s->candidate = NULL;
+        return;
+    }
     s->asked = event->type = SMTP_ASK_RCPT;
     event->address = &s->candidate->address;
 }

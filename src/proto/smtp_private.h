@@ -1,6 +1,7 @@
 // What the files of the SMTP engine share, and nobody else includes.
 //   smtp_server.c   the session: feeding, answers, the table of commands
 //   smtp_mail.c     MAIL and RCPT
+//   smtp_dsn.c      their parameters of RFC 3461
 //   smtp_bdat.c     BDAT
 #ifndef PROTO_SMTP_PRIVATE_H
 #define PROTO_SMTP_PRIVATE_H
@@ -47,6 +48,12 @@ void smtp_refuse_data(struct smtp_server *s, struct smtp_event *event);
 // What a command in a wrong state is told; `otherwise` is said after the greeting, outside of
 // chunks.
 struct str smtp_out_of_order(const struct smtp_server *s, struct str otherwise);
+
+// Parameters of MAIL and of RCPT: the value is as its RFC says; without "=" value.ptr is NULL.
+bool smtp_parameter_ret(struct smtp_server *s, struct str value);
+bool smtp_parameter_envid(struct smtp_server *s, struct str value);
+bool smtp_parameter_notify(struct smtp_server *s, struct str value);
+bool smtp_parameter_orcpt(struct smtp_server *s, struct str value);
 
 // Handlers of commands: `args` is what stands behind the verb.
 void smtp_command_mail(struct smtp_server *s, struct str args, struct smtp_event *event);

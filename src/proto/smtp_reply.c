@@ -68,14 +68,27 @@ enum smtp_reply smtp_reply_of(const struct err *err)
     return found;
 }
 
-static void put_detail(struct buf *out, struct str detail, size_t room)
+static bool shows_address(enum smtp_reply reply)
+{
+    return reply == SMTP_REPLY_forwarded || reply == SMTP_REPLY_moved;
+}
+
+enum smtp_reply smtp_reply_in_ascii(enum smtp_reply reply, struct str detail)
+{
+    if (!shows_address(reply) || str_is_ascii(detail))
+        return reply;
+    return reply == SMTP_REPLY_forwarded ? SMTP_REPLY_recipient_ok : SMTP_REPLY_moved_unsaid;
+}
+
+// What is longer than the room is cut, but no escape is.
+static void put_detail(struct buf *out, struct str detail, bool utf8, size_t room)
 {
     static const char hex[] = "0123456789abcdef";
     for (size_t i = 0; i < detail.len; i++) {
         unsigned char c = (unsigned char)detail.ptr[i];
         char escaped[4] = {'\\', 'x', hex[c >> 4], hex[c & 15]};
         struct str text = {escaped, sizeof escaped};
-        if (c >= 0x20 && c < 0x7f)
+        if ((c >= 0x20 && c < 0x7f) || (c >= 0x80 && utf8))
             text = str_sub(detail, i, 1);
         if (text.len > room)
             return;
@@ -102,7 +115,8 @@ void smtp_reply_put(struct buf *out, enum smtp_reply reply, struct str detail,
     buf_put(out, row->head);
     buf_put(out, str_sub(row->text, 0, at));
     if (at < row->text.len)
-        put_detail(out, detail, LIMIT_reply_line - row->head.len - at - after.len - tail.len - 2);
+        put_detail(out, detail, shows_address(reply) && str_is_utf8(detail),
+                   LIMIT_reply_line - row->head.len - at - after.len - tail.len - 2);
     buf_put(out, after);
     buf_put(out, tail);
     buf_put(out, STR("\r\n"));

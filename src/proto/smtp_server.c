@@ -105,6 +105,8 @@ void smtp_clear_transaction(struct smtp_server *s)
     s->declared_size = 0;
     s->data_detail = STR("");
     s->has_id = s->id_drawn = s->utf8 = s->body_8bit = false;
+    s->envid = STR("");
+    s->returns = RETURN_UNSAID;
     s->candidate = NULL;
 }
 
@@ -206,6 +208,7 @@ static void command_ehlo(struct smtp_server *s, struct str args, struct smtp_eve
     smtp_reply_put_more(&s->out, SMTP_REPLY_hello, STR("SMTPUTF8"));
     smtp_reply_put_more(&s->out, SMTP_REPLY_hello, STR("ENHANCEDSTATUSCODES"));
     smtp_reply_put_more(&s->out, SMTP_REPLY_hello, STR("CHUNKING"));
+    smtp_reply_put_more(&s->out, SMTP_REPLY_hello, STR("DSN"));
     smtp_reply_put_more(&s->out, SMTP_REPLY_hello, str_of(limits)); // RFC 9422
     smtp_put_reply(s, SMTP_REPLY_hello, STR("HELP"));
 }
@@ -540,6 +543,8 @@ static void complete_data(struct smtp_server *s, enum smtp_reply reply)
 void smtp_server_answer(struct smtp_server *s, enum smtp_reply reply, struct str detail)
 {
     enum smtp_event_type asked = s->asked;
+    if (!s->utf8)
+        reply = smtp_reply_in_ascii(reply, detail);
     unsigned code = smtp_reply_code(reply);
     bool bdat = asked == SMTP_ASK_DATA && s->in_chunk; // its reply waits for the end of the chunk
     must(asked != SMTP_MORE);

@@ -27,6 +27,7 @@
 #include "base/buf.h"
 #include "base/list.h"
 #include "mail/address.h"
+#include "mail/envelope.h"
 #include "mail/id.h"
 #include "proto/smtp_data.h"
 #include "proto/smtp_line.h"
@@ -75,6 +76,7 @@ struct smtp_server_config {
 struct smtp_recipient {
     struct link link;
     struct address address;
+    struct envelope_wish wish; // NOTIFY, ORCPT
 };
 
 struct smtp_server {
@@ -95,6 +97,8 @@ struct smtp_server {
     bool has_id;    // `id` belongs to the MAIL that came
     bool utf8;      // SMTPUTF8
     bool body_8bit; // BODY=8BITMIME
+    struct str envid;
+    enum envelope_return returns; // RET
     struct address reverse_path;
     uint64_t declared_size;
     struct link recipients; // of struct smtp_recipient, accepted ones, in order
@@ -126,9 +130,9 @@ void smtp_server_greet(struct smtp_server *s, enum smtp_reply reply);
 // same events, SMTP_BODY pieces apart (their concatenation is the same).
 size_t smtp_server_feed(struct smtp_server *s, struct str input, struct smtp_event *event);
 // Answers the event that waits; 421 closes the session. `detail` stands where the table's text has
-// a "%s" (printable ASCII, all else escaped, clipped to the reply line's limit); empty, it is what
-// the engine knows: the queue id of `queued`, the limit of `too_large`, the host name in a 421.
-// From MAIL on, refusals end in " [ID]".
+// a "%s" (smtp_reply_put); empty, it is what the engine knows: the queue id of `queued`, the limit
+// of `too_large`, the host name in a 421. From MAIL on, refusals end in " [ID]". Where MAIL did not
+// say SMTPUTF8 the reply is smtp_reply_in_ascii.
 void smtp_server_answer(struct smtp_server *s, enum smtp_reply reply, struct str detail);
 // 421 at any time (shutdown, time-out): the reply is written, the next feed yields SMTP_CLOSE.
 void smtp_server_abort(struct smtp_server *s, enum smtp_reply reply);

@@ -6,27 +6,14 @@
 // attempt, never a refusal. Where the database is of no use any more the process ends (no file can
 // be opened inside the jail): its peers then hear of each open question that it is lost, and the
 // supervisor starts the role again.
-#include "roles/role.h"
+#include "roles/directory.h"
 
 #include "base/limits.h"
 #include "ipc/targets.h"
 #include "ipc/verdicts.h"
 #include "mail/received.h"
-#include "store/directory_db.h"
 
 enum { TURN_MEMORY = 16384, TARGETS_PAGE = LIMIT_message / 3 };
-
-struct directory {
-    struct directory_db *db;
-    struct str secret; // of the tokens of Delivered-To
-    struct arena process;
-    struct arena turn; // one look-up
-    struct arena item; // one target
-    struct buf mailbox, token, targets;
-    struct turn_hook turn_end;
-    bool reading;  // the turn's snapshot is open
-    bool troubled; // the trouble was logged; once is enough until it is over
-};
 
 // For the receiver an alias is an address like another.
 static const uint8_t found_verdicts[] = {
@@ -93,9 +80,45 @@ static enum directory_verdict look_up(struct role *role, struct str recipient, b
     return verdict;
 }
 
+// ---- is there room?
+
+struct room {
+    struct directory *d;
+    uint64_t size; // octets of the letter, as declared
+    bool none;     // in any mailbox so far
+};
+
+static bool look_for_room(void *context, const struct directory_user *user)
+{
+    struct room *room = context;
+    room->none = accounts_full(room->d, user, room->size);
+    return room->none;
+}
+
+// An alias is full when all its mailboxes are. The postmaster's mail is taken, whatever it holds
+// (RFC 5321 section 4.5.1).
+static bool is_full(struct directory *d, enum directory_verdict verdict,
+                    const struct address *address, const struct directory_found *found,
+                    uint64_t size)
+{
+    struct room room = {.d = d, .size = size};
+    struct err err;
+    if (!d->accounts.in_force || str_eq(address->folded_local, STR("postmaster")))
+        return false;
+    if (verdict == DIRECTORY_LOCAL)
+        return accounts_full(d, &found->user, size);
+    if (verdict != DIRECTORY_ALIAS && verdict != DIRECTORY_FORWARDED)
+        return false;
+    if (directory_db_expand(d->db, found, 0, look_for_room, &room, &err))
+        return room.none;
+    tell_trouble(d, DIRECTORY_TROUBLE, &err);
+    return false;
+}
+
 static void on_lookup(struct ipc_channel *channel, struct msg *m, void *owner)
 {
     struct role *role = ipc_context(channel);
+    struct directory *d = role->state;
     struct msg reply = {.type = MSG_found, .slot = m->slot};
     struct directory_found found;
     struct address address;
@@ -104,6 +127,8 @@ static void on_lookup(struct ipc_channel *channel, struct msg *m, void *owner)
     reply.found.verdict = found_verdicts[verdict];
     if (verdict == DIRECTORY_LOCAL && found.user.locked)
         reply.found.verdict = LOOKUP_LOCKED;
+    else if (is_full(d, verdict, &address, &found, m->lookup.size))
+        reply.found.verdict = LOOKUP_FULL;
     if (verdict == DIRECTORY_MOVED || verdict == DIRECTORY_FORWARDED)
         reply.found.address = found.user.moved;
     ipc_send(channel, &reply);
@@ -112,13 +137,12 @@ static void on_lookup(struct ipc_channel *channel, struct msg *m, void *owner)
 // ---- where to deliver
 
 // Empty for an address at another host.
-static void put_mailbox(struct role *role, const struct directory_user *user)
+void directory_put_mailbox(struct directory *d, const struct directory_user *user)
 {
-    struct directory *d = role->state;
     buf_clear(&d->mailbox);
     if (!user->user_name.len)
         return;
-    conf_put_mailbox(&d->mailbox, role->conf, user->domain_name, user->user_name);
+    conf_put_mailbox(&d->mailbox, d->role->conf, user->domain_name, user->user_name);
     must(buf_ok(&d->mailbox));
 }
 
@@ -130,15 +154,15 @@ static void put_token(struct directory *d, const struct address *address)
 }
 
 struct page {
-    struct role *role;
+    struct directory *d;
     int64_t last; // number of the last one that is in it
     bool full, failed;
 };
 
-static bool put_target(void *context, int64_t number, const struct directory_user *user)
+static bool put_target(void *context, const struct directory_user *user)
 {
     struct page *page = context;
-    struct directory *d = page->role->state;
+    struct directory *d = page->d;
     struct address address;
     struct err err;
     if (d->targets.len > TARGETS_PAGE) {
@@ -152,23 +176,22 @@ static bool put_target(void *context, int64_t number, const struct directory_use
         page->failed = true;
         return false;
     }
-    put_mailbox(page->role, user);
+    directory_put_mailbox(d, user);
     put_token(d, &address);
     targets_put(&d->targets, &(struct resolved_target){.address = user->address,
                                                        .mailbox = buf_str(&d->mailbox),
                                                        .token = buf_str(&d->token),
                                                        .locked = user->locked});
     must(buf_ok(&d->targets));
-    page->last = number;
+    page->last = user->number;
     return true;
 }
 
 // One page of what the address stands for. The token is that of the entry that is expanded.
-static void expand(struct role *role, const struct directory_found *found, struct address *address,
-                   uint64_t after, struct msg_resolved *answer)
+static void expand(struct directory *d, const struct directory_found *found,
+                   struct address *address, uint64_t after, struct msg_resolved *answer)
 {
-    struct directory *d = role->state;
-    struct page page = {.role = role};
+    struct page page = {.d = d};
     struct err err;
     buf_clear(&d->targets);
     if (after > INT64_MAX || !directory_db_generation(d->db, &answer->generation, &err) ||
@@ -198,11 +221,11 @@ static void on_resolve(struct ipc_channel *channel, struct msg *m, void *owner)
         look_up(role, m->resolve.recipient, m->resolve.final, &address, &found);
     reply.resolved.verdict = found_verdicts[verdict];
     if (verdict == DIRECTORY_ALIAS || verdict == DIRECTORY_FORWARDED) {
-        expand(role, &found, &address, m->resolve.after, &reply.resolved);
+        expand(d, &found, &address, m->resolve.after, &reply.resolved);
     } else if (verdict == DIRECTORY_LOCAL) {
         if (found.user.locked)
             reply.resolved.verdict = LOOKUP_LOCKED;
-        put_mailbox(role, &found.user);
+        directory_put_mailbox(d, &found.user);
         put_token(d, &address);
         reply.resolved.mailbox = buf_str(&d->mailbox);
         reply.resolved.token = buf_str(&d->token);
@@ -218,6 +241,7 @@ static bool prepare(struct role *role, struct err *err)
     struct directory *d = calloc(1, sizeof(*d));
     must(d);
     role->state = d;
+    d->role = role;
     arena_init(&d->process, TURN_MEMORY);
     arena_init(&d->turn, TURN_MEMORY);
     arena_init(&d->item, TURN_MEMORY);
@@ -226,17 +250,63 @@ static bool prepare(struct role *role, struct err *err)
     buf_init(&d->targets, LIMIT_message);
     d->turn_end.run = end_of_turn;
     return directory_db_open(&d->db, role->conf->state_dir, DATABASE_READ, err) &&
-           directory_db_secret(d->db, &d->process, &d->secret, err);
+           directory_db_secret(d->db, &d->process, &d->secret, err) && accounts_open(d, err);
+}
+
+static bool begin(struct role *role, struct err *err)
+{
+    (void)err;
+    accounts_begin(role->state);
+    return true;
+}
+
+static void drain(struct role *role, uint64_t milliseconds)
+{
+    (void)milliseconds; // it takes one turn
+    accounts_drain(role->state);
+}
+
+static void lost(struct ipc_channel *channel, enum ipc_type request, void *owner)
+{
+    (void)channel;
+    accounts_lost(owner, request);
+}
+
+// `posthouse user recount`
+static void ask(struct role *role, struct str what, struct str argument, struct question *question)
+{
+    struct directory *d = role->state;
+    struct buf body;
+    (void)argument;
+    bool known = str_eq(what, STR("recount"));
+    bool ok = known && d->accounts.in_force;
+    buf_init(&body, LIMIT_control_reply);
+    if (ok)
+        accounts_recount(d);
+    else
+        buf_put(&body, known ? STR("no user has a quota\n") : STR("there is no such question\n"));
+    role_answer(question, ok, &body);
+    buf_finish(&body);
 }
 
 static const struct ipc_handlers handlers = {
-    .on = {[MSG_lookup] = on_lookup, [MSG_resolve] = on_resolve},
+    .on = {[MSG_lookup] = on_lookup,
+           [MSG_resolve] = on_resolve,
+           [MSG_used] = accounts_on_used,
+           [MSG_freed] = accounts_on_freed,
+           [MSG_counted] = accounts_on_counted,
+           [MSG_settled] = accounts_on_settled},
+    .lost = lost,
 };
 
 static const struct role_ops ops = {
     .role = IPC_DIRECTORY,
     .handlers = &handlers,
     .prepare = prepare,
+    .begin = begin,
+    .peer = accounts_peer,
+    .drain = drain,
+    .ask = ask,
 };
 
 int main(int argc, char **argv)

@@ -370,7 +370,7 @@ static bool begin(struct role *role, struct err *err)
     doors_init(&p->doors, role->loop, welcome);
     list_init(&p->sessions);
     admission_init(&p->admission, &(struct admission_limits){
-                                      .sessions = role->conf->limits.max_sessions,
+                                      .sessions = role->max_sessions,
                                       .per_address = role->conf->limits.sessions_per_address,
                                       .per_minute = role->conf->limits.sessions_per_minute,
                                       .loopback_exempt = role->conf->limits.loopback_exempt});
@@ -418,6 +418,7 @@ static const struct ipc_handlers handlers = {.on = {[MSG_checked] = on_checked},
 static const struct role_ops ops = {
     .role = IPC_PORTER,
     .handlers = &handlers,
+    .session_files = 1,
     .begin = begin,
     .listener = listener,
     .drain = drain,

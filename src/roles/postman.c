@@ -1,5 +1,6 @@
 // The postman: delivers what the queue hands it into Maildirs, a batch at a time
-// (store/delivery.h), and tells the queue. When the queue has committed "done" it says forget.
+// (store/delivery.h), and tells the queue. When the queue has committed "done" it says forget. The
+// directory is told what came into which mailbox, where it asks for that (`account`).
 //
 // It works in its loop's thread: it serves nobody but the queue, and the queue expects it to wait
 // for the disk.
@@ -9,6 +10,7 @@
 #include "ipc/verdicts.h"
 #include "os/clock.h"
 #include "os/random.h"
+#include "roles/postman_count.h"
 #include "store/delivery.h"
 #include "store/maildir.h"
 
@@ -29,6 +31,8 @@ struct postman {
     int mail_dir;
     struct delivery delivery;
     struct link batches; // what each leaves behind until the queue says forget
+    struct counter counter;
+    bool accounts; // the directory wants to know what comes in
 };
 
 static enum delivery_outcome outcome_of(const struct delivery_letter *l)
@@ -49,6 +53,29 @@ static void put_results(struct buf *out, const struct delivery_batch *batch)
         buf_put_u16(out, (uint16_t)text.len);
         buf_put(out, text);
     }
+}
+
+// What the batch brought, mailbox by mailbox as they follow each other.
+static void tell_used(struct role *role, const struct delivery_batch *batch)
+{
+    struct postman *p = role->state;
+    struct ipc_channel *directory = role_peer(role, IPC_DIRECTORY);
+    struct msg m = {.type = MSG_used};
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct delivery_letter *l = &batch->letters[i];
+        if (!l->written || l->failed)
+            continue;
+        counter_came(&p->counter, l->mailbox, l->name, l->size);
+        if (m.used.letters && !str_eq(m.used.mailbox, l->mailbox)) {
+            ipc_send(directory, &m);
+            m.used.octets = m.used.letters = 0;
+        }
+        m.used.mailbox = l->mailbox;
+        m.used.octets += l->size;
+        m.used.letters++;
+    }
+    if (m.used.letters)
+        ipc_send(directory, &m);
 }
 
 static void on_deliver(struct ipc_channel *channel, struct msg *m, void *owner)
@@ -72,6 +99,8 @@ static void on_deliver(struct ipc_channel *channel, struct msg *m, void *owner)
     batch->number = d->batch;
     list_append(&p->batches, &batch->link);
     delivery_run(&p->delivery, batch);
+    if (p->accounts && role_peer(role, IPC_DIRECTORY))
+        tell_used(role, batch);
     buf_init(&results, LIMIT_message / 2);
     put_results(&results, batch);
     must(buf_ok(&results));
@@ -145,6 +174,24 @@ static void on_forget(struct ipc_channel *channel, struct msg *m, void *owner)
     }
 }
 
+// ---- the directory
+
+static void on_account(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    struct role *role = ipc_context(channel);
+    struct postman *p = role->state;
+    (void)owner;
+    p->accounts = m->account.wanted;
+}
+
+static void on_count(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    struct role *role = ipc_context(channel);
+    struct postman *p = role->state;
+    (void)owner;
+    counter_begin(&p->counter, channel, m);
+}
+
 // ---- the role
 
 static void closed(struct ipc_channel *channel, const char *why)
@@ -152,6 +199,10 @@ static void closed(struct ipc_channel *channel, const char *why)
     struct role *role = ipc_context(channel);
     struct postman *p = role->state;
     (void)why;
+    if (ipc_peer(channel) == IPC_DIRECTORY) {
+        counter_forget(&p->counter, channel);
+        return;
+    }
     LIST_EACH(&p->batches, at, after)
     {
         struct delivery_batch *batch = CONTAINER_OF(at, struct delivery_batch, link);
@@ -169,11 +220,15 @@ static bool prepare(struct role *role, struct err *err)
     if (!role_open_directory(role, role->conf->mail_dir, true, &p->mail_dir, err))
         return false;
     delivery_init(&p->delivery, p->mail_dir);
+    counter_init(&p->counter, role->loop, p->mail_dir);
     return true;
 }
 
 static const struct ipc_handlers handlers = {
-    .on = {[MSG_deliver] = on_deliver, [MSG_forget] = on_forget},
+    .on = {[MSG_deliver] = on_deliver,
+           [MSG_forget] = on_forget,
+           [MSG_account] = on_account,
+           [MSG_count] = on_count},
     .closed = closed,
 };
 

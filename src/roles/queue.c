@@ -139,6 +139,8 @@ static bool prepare(struct role *role, struct err *err)
     list_init(&q->to_resolve);
     list_init(&q->ready);
     list_init(&q->late);
+    queue_begin_telling(q);
+    q->clock_ms = os_wall_ms() - os_monotonic_ms();
     q->has_space = true;
     q->next_batch = 1;
     os_random(q->hash_key, sizeof q->hash_key);

@@ -4,6 +4,7 @@
 //   queue_pace.c         answers that are kept back while there is a backlog
 //   queue_expand.c       who has a letter: recipients that stand for others, before the log
 //   queue_attempts.c     a letter's way from "due" to "done": resolve, batch, deliver, state
+//   queue_tell.c         reports to senders: of failures, delays and deliveries
 //   queue_report.c       answers to the administrator
 #ifndef ROLES_QUEUE_H
 #define ROLES_QUEUE_H
@@ -11,14 +12,16 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "ipc/verdicts.h"
+#include "mail/report.h"
 #include "roles/role.h"
 #include "store/spool.h"
 #include "store/window.h"
 
 enum {
-    LEASE_BASE = 10, // octets
-    FLIGHTS_MAX = 2, // batches at the postman: one being synced, one ready
-    KILLS_MAX = 3,   // a delivery that took the postman with it so often is held
+    LEASE_BASE = 10,  // octets
+    FLIGHTS_MAX = 2,  // batches at the postman: one being synced, one ready
+    KILLS_MAX = 3,    // a delivery that took the postman with it so often is held
+    LISTENERS = 1024, // senders of whom it is known how many reports they were sent lately
 };
 
 struct queue;
@@ -38,6 +41,7 @@ struct lookup {
 struct destination {
     struct link link;
     struct str address;
+    struct envelope_wish wish;
     struct str mailbox, token; // empty: not known; the attempt asks. At another host: no mailbox
     bool locked;               // likewise
     bool loops;                // it had this letter before: held
@@ -49,10 +53,18 @@ struct attempt {
     struct lookup lookup;
     struct spool_letter *letter;
     uint32_t recipient;
-    unsigned kills;     // postmen that died with it
-    struct str address; // owned, in the same block as the attempt
-    struct str mailbox; // after the resolve; owned
-    struct str token;   // of Delivered-To; in the mailbox's block
+    unsigned notify;       // what its sender wants to hear: enum envelope_notify
+    unsigned kills;        // postmen that died with it
+    struct flight *flight; // delivered with it, and not told of yet
+    struct str address;    // owned, in the same block as the attempt
+    struct str mailbox;    // after the resolve; owned
+    struct str token;      // of Delivered-To; in the mailbox's block
+};
+
+// Somebody who is told of his letters.
+struct listener {
+    uint64_t hash; // of the address
+    uint64_t since_ms, count;
 };
 
 struct queue {
@@ -73,6 +85,11 @@ struct queue {
     struct link ready;          // attempts
     size_t attempts;
     unsigned flights;
+    uint64_t clock_ms;    // what to add to os_monotonic_ms for queue_now_s
+    struct map gathering; // of letters that are to be told of, by their id
+    struct link to_tell;  // such that have gathered
+    size_t telling;       // such that are under way
+    struct listener listeners[LISTENERS];
     uint64_t hash_key[2];
     uint64_t next_batch;
     uint8_t (*leases)[LEASE_BASE]; // drawn since the start, until the log was read
@@ -131,16 +148,37 @@ MUST_USE bool queue_put_expanded(const struct expansion *x, struct buf *out, str
 void queue_log_expanded(const struct expansion *x);
 
 // queue_attempts.c
+// The queue's own clock: the wall clock as it was at the start, in seconds since 1970, and what
+// passed since. It never jumps; what was written down by another one is believed within limits.
+uint32_t queue_now_s(const struct queue *q);
+// The rest of its time; 0 when it is over.
+uint64_t queue_expires_in_ms(const struct queue *q, const struct spool_letter *letter);
 void queue_letter_durable(struct queue *q, struct spool_letter *letter,
                           const struct link *destinations);
 // Sets the timer of a letter's next attempt.
 void queue_schedule(struct queue *q, struct spool_letter *letter);
+// An administrator changed what is to be done with it.
+void queue_reschedule(struct queue *q, struct spool_letter *letter);
+// Ends the attempts that were held and are not out of our hands; how many.
+uint64_t queue_withdraw(struct queue *q);
+// The attempt is over: a later one is written down; or none, until an administrator looked at it.
+void queue_defer(struct queue *q, struct attempt *a, struct str reason);
+void queue_hold(struct queue *q, struct attempt *a, struct str reason);
+// What became of it stands in the spool already.
+void queue_end_attempt(struct queue *q, struct attempt *a);
 // Does what can be done now: resolves, batches.
 void queue_advance(struct queue *q);
 void queue_on_resolved(struct ipc_channel *channel, struct msg *m, void *owner);
 void queue_on_delivered(struct ipc_channel *channel, struct msg *m, void *owner);
 void queue_put_lookup(struct queue *q, struct lookup *lookup);
 void queue_request_lost(struct queue *q, enum ipc_type request, void *owner);
+
+// queue_tell.c
+void queue_begin_telling(struct queue *q);
+// Ends the attempt: its state is written together with the report to the sender, where that one
+// wants it. `reason` is copied.
+void queue_tell(struct queue *q, struct attempt *a, enum report_kind kind, struct status status,
+                struct str reason);
 
 // queue_report.c
 void queue_ask(struct role *role, struct str what, struct str argument, struct question *question);

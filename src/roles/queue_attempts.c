@@ -6,6 +6,9 @@
 //      ▲                               state "waiting", next time ───────────┘
 //      └──────────────────────────────────────┘
 //
+// One whose time is over (limits.expire) or whose sender is to hear of the delay goes to
+// queue_tell.c from "due"; so does who is not there any more.
+//
 // A letter just accepted has its recipients and their mailboxes at hand (queue_expand.c); one that
 // waited has the recipients on disk.
 #include "roles/queue.h"
@@ -15,15 +18,16 @@
 #include "mail/received.h"
 #include "os/clock.h"
 #include "os/file.h"
+#include "store/desk.h"
 
 enum { LARGE_COPIES = 24 }; // deliveries of a large letter: their manifest is part of a message
 
 // Local delivery is tried again after so many seconds (design.md: 10 s, 1 min, 5 min, then 30 min).
 static const uint32_t retry_s[] = {10, 60, 300, 1800};
 
-static uint32_t now_s(void)
+uint32_t queue_now_s(const struct queue *q)
 {
-    return (uint32_t)(os_wall_ms() / 1000);
+    return (uint32_t)((os_monotonic_ms() + q->clock_ms) / 1000);
 }
 
 static void id_text(const struct attempt *a, char text[MAIL_ID_TEXT + 1])
@@ -44,16 +48,84 @@ static void letter_due(struct timer *timer)
     queue_advance(q);
 }
 
+// ---- age
+
+// A time that is further away than any wait was written by the word of another clock.
+static void bound_waits(const struct queue *q, struct spool_letter *letter)
+{
+    uint32_t now = queue_now_s(q);
+    for (uint32_t i = 0; i < letter->recipient_count; i++)
+        if (letter->recipients[i].next_s > now + retry_s[ARRAY_LEN(retry_s) - 1])
+            letter->recipients[i].next_s = now;
+}
+
+// A letter from before the start is as old as the wall clock says, one of this process counts from
+// now.
+static void own(struct queue *q, struct spool_letter *letter)
+{
+    uint32_t now = queue_now_s(q), id_s = (uint32_t)(mail_id_ms(&letter->id) / 1000);
+    if (letter->owner)
+        return;
+    letter->owner = q;
+    letter->since_s = letter->from_start && id_s < now ? id_s : now;
+    bound_waits(q, letter);
+}
+
+static uint32_t expires_s(const struct queue *q, const struct spool_letter *letter)
+{
+    return letter->since_s + (uint32_t)(q->role->conf->limits.expire / 1000);
+}
+
+static uint32_t late_s(const struct queue *q, const struct spool_letter *letter)
+{
+    return letter->since_s + (uint32_t)(q->role->conf->limits.delay_notice / 1000);
+}
+
+uint64_t queue_expires_in_ms(const struct queue *q, const struct spool_letter *letter)
+{
+    uint32_t now = queue_now_s(q), end = expires_s(q, letter);
+    return end > now ? (uint64_t)(end - now) * 1000 : 0;
+}
+
+// Nothing expires that was not tried since the start (promise 11).
+static bool is_over(const struct queue *q, const struct spool_letter *letter,
+                    const struct spool_recipient *r)
+{
+    return r->tried && queue_now_s(q) >= expires_s(q, letter);
+}
+
+static bool is_late(const struct queue *q, const struct spool_letter *letter,
+                    const struct spool_recipient *r)
+{
+    return r->attempts && !r->told && queue_now_s(q) >= late_s(q, letter);
+}
+
+// The next attempt; or, when that comes first, the end of its time, or of the sender's patience.
+static uint32_t next_event_s(const struct queue *q, const struct spool_letter *letter,
+                             const struct spool_recipient *r)
+{
+    uint32_t at = r->next_s, now = queue_now_s(q);
+    uint32_t over = expires_s(q, letter), late = late_s(q, letter);
+    if (r->tried && now < over && over < at)
+        at = over;
+    if (r->attempts && !r->told && now < late && late < at)
+        at = late;
+    return at;
+}
+
 // Promise 11: a pending recipient that is not held and not under way has a time, and the letter's
 // timer stands at the earliest.
 void queue_schedule(struct queue *q, struct spool_letter *letter)
 {
-    uint32_t earliest = UINT32_MAX, now = now_s();
-    letter->owner = q;
+    uint32_t earliest = UINT32_MAX, now = queue_now_s(q);
+    own(q, letter);
     for (uint32_t i = 0; i < letter->recipient_count; i++) {
         const struct spool_recipient *r = &letter->recipients[i];
-        if (r->state == SPOOL_WAITING && !r->busy && r->next_s < earliest)
-            earliest = r->next_s;
+        if (r->state != SPOOL_WAITING || r->busy)
+            continue;
+        uint32_t at = next_event_s(q, letter, r);
+        if (at < earliest)
+            earliest = at;
     }
     if (earliest == UINT32_MAX)
         return;
@@ -75,18 +147,25 @@ static void keep_mailbox(struct attempt *a, struct str mailbox, struct str token
 }
 
 static void resolved(struct queue *q, struct lookup *lookup, const struct msg_resolved *said);
+static void told_of_delivery(struct flight *f);
 
-static void new_attempt(struct queue *q, struct spool_letter *letter, uint32_t recipient,
-                        const struct destination *to)
+static struct attempt *new_attempt(struct queue *q, struct spool_letter *letter, uint32_t recipient,
+                                   const struct destination *to)
 {
     struct attempt *a = calloc(1, sizeof *a + to->address.len);
     must(a != NULL);
     a->letter = letter;
     a->recipient = recipient;
+    a->notify = to->wish.notify;
     memcpy(a + 1, to->address.ptr, to->address.len);
     a->address = str_from(a + 1, to->address.len);
-    letter->recipients[recipient].busy = 1;
+    letter->recipients[recipient].busy = DESK_BUSY;
     q->attempts++;
+    return a;
+}
+
+static void try(struct queue *q, struct attempt *a, const struct destination *to)
+{
     if (to->mailbox.len && !to->locked) {
         keep_mailbox(a, to->mailbox, to->token);
         list_append(&q->ready, &a->link);
@@ -98,25 +177,67 @@ static void new_attempt(struct queue *q, struct spool_letter *letter, uint32_t r
     queue_put_lookup(q, &a->lookup);
 }
 
-static void end_attempt(struct queue *q, struct attempt *a)
+void queue_reschedule(struct queue *q, struct spool_letter *letter)
 {
-    a->letter->recipients[a->recipient].busy = 0;
-    if (a->letter->pending == 0) { // its memory goes with its segment: nothing may point to it
-        loop_cancel_timer(q->role->loop, &a->letter->timer);
-        q->due_count -= link_used(&a->letter->due);
-        list_remove(&a->letter->due);
+    if (letter->pending) {
+        bound_waits(q, letter);
+        queue_schedule(q, letter);
+        return;
     }
+    // Its memory goes with its segment: nothing may point to it.
+    loop_cancel_timer(q->role->loop, &letter->timer);
+    q->due_count -= link_used(&letter->due);
+    list_remove(&letter->due);
+}
+
+void queue_end_attempt(struct queue *q, struct attempt *a)
+{
+    struct spool_recipient *r = &a->letter->recipients[a->recipient];
+    if (r->busy == DESK_DROPPING && r->state == SPOOL_HELD)
+        desk_drop(q->spool, a->letter, a->recipient, a->address);
+    r->busy = DESK_IDLE;
+    if (a->letter->pending == 0)
+        queue_reschedule(q, a->letter);
     list_remove(&a->link);
     list_remove(&a->lookup.link);
+    if (a->flight)
+        told_of_delivery(a->flight);
     q->attempts--;
     q->ended++;
     free((void *)(uintptr_t)a->mailbox.ptr);
     free(a);
 }
 
-// The attempt failed for now: a later one is written down.
-static void defer(struct queue *q, struct attempt *a, struct str reason)
+// True: an administrator held the recipient meanwhile, or dropped it, and the attempt is over.
+static bool withdrawn(struct queue *q, struct attempt *a)
 {
+    if (a->letter->recipients[a->recipient].state != SPOOL_HELD)
+        return false;
+    queue_end_attempt(q, a);
+    return true;
+}
+
+uint64_t queue_withdraw(struct queue *q)
+{
+    uint64_t ended = 0;
+    LIST_EACH(&q->ready, at, after)
+    {
+        ended += withdrawn(q, CONTAINER_OF(at, struct attempt, link));
+    }
+    LIST_EACH(&q->to_resolve, at, after)
+    {
+        struct lookup *lookup = CONTAINER_OF(at, struct lookup, link);
+        if (lookup->answered == resolved) // the others are of letters that come in
+            ended += withdrawn(q, CONTAINER_OF(lookup, struct attempt, lookup));
+    }
+    return ended;
+}
+
+// The attempt failed for now: a later one is written down.
+void queue_defer(struct queue *q, struct attempt *a, struct str reason)
+{
+    if (withdrawn(q, a))
+        return;
     struct spool_letter *letter = a->letter;
     struct spool_recipient *r = &letter->recipients[a->recipient];
     char id[MAIL_ID_TEXT + 1];
@@ -124,7 +245,9 @@ static void defer(struct queue *q, struct attempt *a, struct str reason)
     id_text(a, id);
     if (r->attempts < UINT16_MAX)
         r->attempts++;
-    spool_set_state(q->spool, letter, a->recipient, SPOOL_WAITING, now_s() + retry_s[step], reason);
+    r->tried = 1;
+    spool_set_state(q->spool, letter, a->recipient, SPOOL_WAITING, queue_now_s(q) + retry_s[step],
+                    reason);
     log_event(&(struct log_event){.name = EVENT_deferred,
                                   .id = str_of(id),
                                   .to = a->address,
@@ -132,25 +255,45 @@ static void defer(struct queue *q, struct attempt *a, struct str reason)
                                   .attempts = r->attempts,
                                   .delay_ms = (uint64_t)retry_s[step] * 1000});
     q->deferred++;
-    end_attempt(q, a);
+    queue_end_attempt(q, a);
     queue_schedule(q, letter);
 }
 
+// The attempt failed, and there is no use in another one.
+static void give_up(struct queue *q, struct attempt *a, struct status status, struct str reason)
+{
+    if (!withdrawn(q, a))
+        queue_tell(q, a, REPORT_FAILED, status, reason);
+}
+
+// The attempt failed for now: a later one comes, unless its time is over.
+static void put_off(struct queue *q, struct attempt *a, struct str reason)
+{
+    struct spool_recipient *r = &a->letter->recipients[a->recipient];
+    r->tried = 1;
+    if (is_over(q, a->letter, r))
+        give_up(q, a, STATUS(4, 4, 7), reason);
+    else
+        queue_defer(q, a, reason);
+}
+
 // Not to be tried until an administrator looked at it.
-static void hold(struct queue *q, struct attempt *a, struct str reason)
+void queue_hold(struct queue *q, struct attempt *a, struct str reason)
 {
     char id[MAIL_ID_TEXT + 1];
     id_text(a, id);
     log_line(LOG_ERROR, "%s for %.*s is held: %.*s", id, STR_ARG(a->address), STR_ARG(reason));
-    spool_set_state(q->spool, a->letter, a->recipient, SPOOL_HELD, now_s(), reason);
-    end_attempt(q, a);
+    if (withdrawn(q, a))
+        return;
+    spool_set_state(q->spool, a->letter, a->recipient, SPOOL_HELD, queue_now_s(q), reason);
+    queue_end_attempt(q, a);
 }
 
 void queue_letter_durable(struct queue *q, struct spool_letter *letter,
                           const struct link *destinations)
 {
     uint32_t i = 0;
-    letter->owner = q;
+    own(q, letter);
     if (q->attempts + letter->recipient_count > LIMIT_attempts) {
         queue_schedule(q, letter); // found again on disk when there is room
         return;
@@ -159,7 +302,7 @@ void queue_letter_durable(struct queue *q, struct spool_letter *letter,
     {
         const struct destination *to = CONTAINER_OF(at, struct destination, link);
         if (letter->recipients[i].state == SPOOL_WAITING)
-            new_attempt(q, letter, i, to);
+            try(q, new_attempt(q, letter, i, to), to);
         i++;
     }
     queue_advance(q);
@@ -198,9 +341,24 @@ static void fetch_failed(struct queue *q, struct fetch *f)
         if (r->state != SPOOL_WAITING || r->busy)
             continue;
         spool_set_state(q->spool, f->letter, i, damaged ? SPOOL_HELD : SPOOL_WAITING,
-                        now_s() + retry_s[1], err_text(&f->err));
+                        queue_now_s(q) + retry_s[1], err_text(&f->err));
     }
     queue_schedule(q, f->letter);
+}
+
+// What is due of a letter's recipient.
+static void fetched(struct queue *q, struct spool_letter *letter, uint32_t recipient,
+                    const struct destination *to)
+{
+    const struct spool_recipient *r = &letter->recipients[recipient];
+    struct str reason = spool_reason(q->spool, r);
+    if (is_over(q, letter, r))
+        give_up(q, new_attempt(q, letter, recipient, to), STATUS(4, 4, 7), reason);
+    else if (is_late(q, letter, r))
+        queue_tell(q, new_attempt(q, letter, recipient, to), REPORT_DELAYED, STATUS(4, 4, 7),
+                   reason);
+    else if (r->next_s <= queue_now_s(q))
+        try(q, new_attempt(q, letter, recipient, to), to);
 }
 
 static void fetch_done(struct os_job *job)
@@ -215,11 +373,14 @@ static void fetch_done(struct os_job *job)
     }
     for (uint32_t i = 0; f->ok && i < letter->recipient_count; i++) {
         const struct spool_recipient *r = &letter->recipients[i];
-        if (r->state != SPOOL_WAITING || r->busy || r->next_s > now_s())
+        if (r->state != SPOOL_WAITING || r->busy)
             continue;
         buf_clear(&address);
         address_put(&address, &f->envelope.recipients[i]);
-        new_attempt(q, letter, i, &(struct destination){.address = buf_str(&address)});
+        struct destination to = {.address = buf_str(&address)};
+        if (f->envelope.wishes)
+            to.wish = f->envelope.wishes[i];
+        fetched(q, letter, i, &to);
     }
     if (!f->ok)
         fetch_failed(q, f);
@@ -280,22 +441,24 @@ void queue_on_resolved(struct ipc_channel *channel, struct msg *m, void *owner)
 static void resolved(struct queue *q, struct lookup *lookup, const struct msg_resolved *said)
 {
     struct attempt *a = CONTAINER_OF(lookup, struct attempt, lookup);
+    if (withdrawn(q, a))
+        return;
     switch (said->verdict) {
     case LOOKUP_LOCAL:
         keep_mailbox(a, said->mailbox, said->token);
         list_append(&q->ready, &a->link);
         break;
     case LOOKUP_LOCKED:
-        defer(q, a, STR("the mailbox is locked"));
+        put_off(q, a, STR("the mailbox is locked"));
         break;
     case LOOKUP_NO_SUCH_USER:
-        defer(q, a, STR("the user is not there any more"));
+        give_up(q, a, STATUS(5, 1, 1), STR("the user is not there any more"));
         break;
     case LOOKUP_NOT_HOSTED:
-        defer(q, a, STR("no way out yet: mail for other hosts waits"));
+        queue_hold(q, a, STR("the domain is not hosted here, and nothing is sent elsewhere yet"));
         break;
     default:
-        defer(q, a, STR("the directory cannot answer"));
+        put_off(q, a, STR("the directory cannot answer"));
     }
 }
 
@@ -310,6 +473,7 @@ struct flight {
     bool ok;
     struct err err;
     struct spool_waiter waiter; // for the states of a batch that came back
+    size_t untold;              // deliveries that came back, and whose senders want to hear of them
     struct ipc_channel *postman;
     size_t count;
     struct attempt *attempts[LIMIT_delivery_batch];
@@ -422,8 +586,10 @@ static void take_back(struct flight *f, bool killed)
     for (size_t i = f->count; i > 0; i--) {
         struct attempt *a = f->attempts[i - 1];
         spool_let_go(q->spool, a->letter);
+        if (withdrawn(q, a))
+            continue;
         if (killed && ++a->kills >= KILLS_MAX && f->count == 1)
-            hold(q, a, STR("the postman ended three times while it delivered this"));
+            queue_hold(q, a, STR("the postman ended three times while it delivered this"));
         else
             list_prepend(&q->ready, &a->link);
     }
@@ -442,9 +608,9 @@ static void drop_unreadable(struct flight *f)
         }
         spool_let_go(f->queue->spool, a->letter);
         if (f->read[i] == ERR_TRY_LATER)
-            defer(f->queue, a, STR("the spool cannot be read"));
+            queue_defer(f->queue, a, STR("the spool cannot be read"));
         else
-            hold(f->queue, a, STR("the letter is damaged in the spool"));
+            queue_hold(f->queue, a, STR("the letter is damaged in the spool"));
     }
     f->count = kept;
 }
@@ -459,7 +625,7 @@ static void build_done(struct os_job *job)
         log_line(LOG_WARNING, "a batch cannot be made: %s", f->err.text);
         for (size_t i = 0; i < f->count; i++) {
             spool_let_go(q->spool, f->attempts[i]->letter);
-            defer(q, f->attempts[i], err_text(&f->err));
+            queue_defer(q, f->attempts[i], err_text(&f->err));
         }
         free_flight(f);
         return;
@@ -531,6 +697,19 @@ static void delivered_durable(struct spool_waiter *waiter, bool durable)
     free(f);
 }
 
+// All that became of the batch is in the spool.
+static void end_flight(struct flight *f)
+{
+    f->waiter = (struct spool_waiter){.for_states = true, .done = delivered_durable};
+    spool_wait(f->queue->spool, &f->waiter);
+}
+
+static void told_of_delivery(struct flight *f)
+{
+    if (--f->untold == 0)
+        end_flight(f);
+}
+
 static void log_delivered(const struct attempt *a)
 {
     char id[MAIL_ID_TEXT + 1];
@@ -561,26 +740,31 @@ void queue_on_delivered(struct ipc_channel *channel, struct msg *m, void *owner)
     struct flight *f = owner;
     struct str results = m->delivered.results, text;
     unsigned outcome;
+    f->untold = 1; // until all were looked at
     for (size_t i = 0; i < f->count; i++) {
         struct attempt *a = f->attempts[i];
         spool_let_go(q->spool, a->letter);
         if (!next_result(&results, &outcome, &text)) {
-            defer(q, a, STR("the postman gave no clear answer"));
+            put_off(q, a, STR("the postman gave no clear answer"));
+        } else if (outcome == DELIVERY_DONE && a->notify & NOTIFY_SUCCESS) {
+            a->flight = f;
+            f->untold++;
+            queue_tell(q, a, REPORT_DELIVERED, STATUS(2, 1, 5), STR(""));
         } else if (outcome == DELIVERY_DONE) {
-            spool_set_state(q->spool, a->letter, a->recipient, SPOOL_DELIVERED, now_s(), STR(""));
+            spool_set_state(q->spool, a->letter, a->recipient, SPOOL_DELIVERED, queue_now_s(q),
+                            STR(""));
             log_delivered(a);
             q->delivered++;
-            end_attempt(q, a);
+            queue_end_attempt(q, a);
         } else if (outcome == DELIVERY_DAMAGED) {
-            hold(q, a, text);
+            queue_hold(q, a, text);
         } else {
-            defer(q, a, text);
+            put_off(q, a, text);
         }
     }
     q->flights--;
     window_close(&f->window);
-    f->waiter = (struct spool_waiter){.for_states = true, .done = delivered_durable};
-    spool_wait(q->spool, &f->waiter);
+    told_of_delivery(f);
     queue_advance(q);
 }
 

@@ -21,6 +21,7 @@ struct recipient {
     struct lookup lookup;
     struct expansion *expansion;
     struct link destinations;
+    struct envelope_wish wish;
     uint64_t generation;
     bool expanded;
 };
@@ -86,6 +87,7 @@ static bool add(struct recipient *r, const struct resolved_target *target, bool 
         !arena_copy(arena, target->mailbox, &d->mailbox) ||
         !arena_copy(arena, target->token, &d->token))
         return false;
+    d->wish = r->wish;
     d->locked = target->locked;
     d->loops = loops;
     list_append(&r->destinations, &d->link);
@@ -250,6 +252,8 @@ struct expansion *queue_expand(struct queue *q, const struct envelope *envelope,
         struct recipient *r = &x->recipients[i];
         r->expansion = x;
         list_init(&r->destinations);
+        if (envelope->wishes)
+            r->wish = envelope->wishes[i];
         r->lookup = (struct lookup){.answered = answered, .lost = lost};
         buf_clear(&text);
         address_put(&text, &envelope->recipients[i]);
@@ -288,14 +292,18 @@ bool queue_put_expanded(const struct expansion *x, struct buf *out, struct err *
         return true;
     struct address *recipients =
         arena_alloc_array(x->arena, x->destination_count, sizeof *recipients);
-    bool ok = recipients != NULL;
+    struct envelope_wish *wishes =
+        arena_alloc_array(x->arena, x->destination_count, sizeof *wishes);
+    bool ok = recipients && wishes;
     LIST_EACH(&x->destinations, at, after)
     {
         const struct destination *d = CONTAINER_OF(at, struct destination, link);
-        ok = ok &&
-             address_read_stored(d->address, PATH_FORWARD, x->arena, &recipients[count++], err);
+        ok = ok && address_read_stored(d->address, PATH_FORWARD, x->arena, &recipients[count], err);
+        if (ok)
+            wishes[count++] = d->wish;
     }
     envelope.recipients = recipients;
+    envelope.wishes = envelope.wishes ? wishes : NULL;
     envelope.recipient_count = x->destination_count;
     buf_clear(out);
     if (ok)

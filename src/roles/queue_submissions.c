@@ -74,12 +74,6 @@ void queue_on_arena(struct role *role, int fd, uint32_t instance)
     os_close(&fd);
 }
 
-static uint32_t get_u32(const char *p)
-{
-    const unsigned char *b = (const unsigned char *)p;
-    return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
-}
-
 // Where a receiver says that octets lie in its arena, checked here once.
 struct octets {
     struct arena_map *map;
@@ -100,7 +94,7 @@ static bool take_extents(struct queue *q, const struct ipc_channel *channel, str
     must(o->all != NULL);
     o->pieces = o->all + 1;
     for (size_t i = 0; i < o->count; i++) {
-        uint32_t offset = get_u32(extents.ptr + 8 * i), len = get_u32(extents.ptr + 8 * i + 4);
+        uint64_t offset = str_take_le(&extents, 4), len = str_take_le(&extents, 4);
         if (offset > o->map->size || len > o->map->size - offset) {
             free(o->all);
             return false;

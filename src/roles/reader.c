@@ -55,6 +55,9 @@ struct session {
 
     uint64_t octets;  // read from letters
     uint64_t removed; // letters
+
+    uint64_t freed_octets; // of letters removed in this share
+    uint32_t freed;        // those letters
 };
 
 // ---- a session's end
@@ -161,14 +164,33 @@ static void begin_letter(struct session *s, size_t letter)
 // the client knows it.
 static void remove_one(struct session *s, size_t letter)
 {
+    const struct maildir_letter *file = &s->drop->files[letter];
+    uint64_t size;
     struct err err;
-    if (maildir_remove_letter(&s->drop->dir, &s->drop->files[letter], &err)) {
+    if (!maildir_stored_size(&s->drop->dir, file, &size, &err))
+        log_trouble(s, err.text);
+    if (maildir_remove_letter(&s->drop->dir, file, &err)) {
         s->removed++;
+        s->freed++;
+        s->freed_octets += size;
         return;
     }
     if (!s->failed)
         log_trouble(s, err.text);
     s->failed = true;
+}
+
+// In the turn of the removal: `settle` relies on it.
+static void tell_freed(struct session *s)
+{
+    struct ipc_channel *directory = role_peer(s->reader->role, IPC_DIRECTORY);
+    struct msg m = {.type = MSG_freed};
+    m.freed.mailbox = s->drop->mailbox;
+    m.freed.octets = s->freed_octets;
+    m.freed.letters = s->freed;
+    if (s->freed && directory)
+        ipc_send(directory, &m);
+    s->freed_octets = s->freed = 0;
 }
 
 static void count_one(struct session *s, size_t letter)
@@ -188,6 +210,7 @@ static void work_on(struct session *s)
             remove_one(s, s->next);
             done++;
         }
+    tell_freed(s);
     for (; s->work == COUNTING && s->next < s->end && done < SIZES_A_TURN; s->next++)
         if (letters[s->next].size == POP3_SIZE_UNKNOWN) {
             count_one(s, s->next);
@@ -362,6 +385,14 @@ static void on_adopt(struct ipc_channel *channel, struct msg *m, void *owner)
     pump_give(&s->pump, m->adopt.input);
 }
 
+// ---- the directory
+
+static void on_settle(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    (void)owner;
+    ipc_send(channel, &(struct msg){.type = MSG_settled, .slot = m->slot});
+}
+
 // ---- the role
 
 static bool prepare(struct role *role, struct err *err)
@@ -374,7 +405,7 @@ static bool prepare(struct role *role, struct err *err)
         return err_system(err, mail_dir, "mail_dir %.*s", STR_ARG(path));
     r->role = role;
     list_init(&r->sessions);
-    maildrops_init(&r->drops, role->loop, mail_dir, role->conf->limits.max_sessions);
+    maildrops_init(&r->drops, role->loop, mail_dir, role->max_sessions);
     role_allow(role, mail_dir, true);
     role->state = r;
     return true;
@@ -405,11 +436,12 @@ static void drain(struct role *role, uint64_t milliseconds)
 }
 
 static const struct ipc_handlers handlers = {
-    .on = {[MSG_admit] = on_admit, [MSG_adopt] = on_adopt}};
+    .on = {[MSG_admit] = on_admit, [MSG_adopt] = on_adopt, [MSG_settle] = on_settle}};
 
 static const struct role_ops ops = {
     .role = IPC_READER,
     .handlers = &handlers,
+    .session_files = 6, // the client, a letter, and the Maildir with its three directories
     .prepare = prepare,
     .drain = drain,
 };

@@ -145,7 +145,7 @@ static void init_service(struct receiver *r, struct service *service, bool lmtp)
                                     .lmtp = lmtp};
     doors_init(&service->doors, r->role->loop, welcome);
     admission_init(&service->admission,
-                   &(struct admission_limits){.sessions = conf->limits.max_sessions,
+                   &(struct admission_limits){.sessions = r->role->max_sessions,
                                               .per_address = conf->limits.sessions_per_address,
                                               .per_minute = conf->limits.sessions_per_minute,
                                               .loopback_exempt = conf->limits.loopback_exempt});
@@ -212,6 +212,7 @@ static const struct ipc_handlers handlers = {
 static const struct role_ops ops = {
     .role = IPC_RECEIVER,
     .handlers = &handlers,
+    .session_files = 2, // each protocol has its own sessions
     .prepare = prepare,
     .peer = peer,
     .listener = on_listener,

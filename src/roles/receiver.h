@@ -119,7 +119,7 @@ void session_committed(struct session *s, enum smtp_reply reply);
 void session_shut_down(struct session *s, bool last_call);
 
 // receiver_letter.c
-MUST_USE bool letter_begin(struct session *s);
+void letter_begin(struct session *s);
 void letter_append(struct session *s, struct str bytes);
 // May its client send more? False: the session waits in receiver.stalled.
 bool letter_may_grow(const struct receiver *r, const struct letter *letter);

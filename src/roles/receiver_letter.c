@@ -42,19 +42,24 @@ static const struct address *only_recipient(const struct smtp_server *smtp)
     return &CONTAINER_OF(smtp->recipients.next, struct smtp_recipient, link)->address;
 }
 
-// At DATA: a letter with our Received field on top (RFC 5321 section 4.4).
-bool letter_begin(struct session *s)
+// It has nothing of the arena yet: who says DATA and then nothing takes no room from others.
+void letter_begin(struct session *s)
 {
-    struct receiver *r = s->receiver;
-    struct buf ip, field;
     struct letter *letter = calloc(1, sizeof *letter);
     must(letter != NULL);
     letter->session = s;
     letter->id = s->smtp.id;
     letter->trouble = SMTP_REPLY_COUNT;
-    list_append(&r->letters, &letter->link);
+    list_append(&s->receiver->letters, &letter->link);
     scan_begin(&letter->scan);
     delivered_begin(&letter->delivered);
+    s->letter = letter;
+}
+
+// Our Received field stands on top (RFC 5321 section 4.4). False: the arena is full.
+static bool put_received(struct session *s, struct letter *letter)
+{
+    struct buf ip, field;
     buf_init(&ip, 64);
     buf_init(&field, 8192);
     struct received received = {.helo = buf_str(&s->smtp.helo),
@@ -71,14 +76,17 @@ bool letter_begin(struct session *s)
     received.only_recipient = only_recipient(&s->smtp);
     received_put(&field, &received);
     must(buf_ok(&field));
-    bool ok = chain_append(&r->arena, &letter->body, buf_str(&field));
+    bool ok = chain_append(&s->receiver->arena, &letter->body, buf_str(&field));
     buf_finish(&ip);
     buf_finish(&field);
-    if (ok)
-        s->letter = letter;
-    else
-        letter_leave(r, letter);
     return ok;
+}
+
+// Appends octets of the message, the first ones behind our field.
+static bool put_body(struct session *s, struct letter *letter, struct str bytes)
+{
+    return (letter_size(letter) > 0 || put_received(s, letter)) &&
+           chain_append(&s->receiver->arena, &letter->body, bytes);
 }
 
 uint64_t letter_size(const struct letter *letter)
@@ -261,7 +269,7 @@ void letter_append(struct session *s, struct str bytes)
         read_header(r, letter, bytes);
     if (letter->trouble != SMTP_REPLY_COUNT)
         return;
-    if (!chain_append(&r->arena, &letter->body, bytes)) {
+    if (!put_body(s, letter, bytes)) {
         fail(r, letter, SMTP_REPLY_no_space);
         return;
     }
@@ -324,11 +332,16 @@ static bool put_envelope(struct session *s, struct letter *letter)
     const struct smtp_server *smtp = &s->smtp;
     struct buf ip, bytes;
     struct address *recipients = calloc(smtp->recipient_count, sizeof *recipients);
+    struct envelope_wish *wishes = calloc(smtp->recipient_count, sizeof *wishes);
     uint32_t count = 0;
-    must(recipients != NULL);
+    bool wished = false;
+    must(recipients != NULL && wishes != NULL);
     LIST_EACH(&smtp->recipients, at, after)
     {
-        recipients[count++] = CONTAINER_OF(at, struct smtp_recipient, link)->address;
+        const struct smtp_recipient *to = CONTAINER_OF(at, struct smtp_recipient, link);
+        recipients[count] = to->address;
+        wishes[count++] = to->wish;
+        wished |= to->wish.notify || to->wish.original.len;
     }
     buf_init(&ip, 64);
     buf_init(&bytes, LIMIT_envelope);
@@ -341,12 +354,16 @@ static bool put_envelope(struct session *s, struct letter *letter)
                                       .helo = buf_str(&smtp->helo),
                                       .session = str_of(s->id),
                                       .delivered = buf_str(&letter->delivered.tokens),
+                                      .envid = smtp->envid,
+                                      .returns = smtp->returns,
+                                      .wishes = wished ? wishes : NULL,
                                       .recipients = recipients,
                                       .recipient_count = count};
     envelope_put(&bytes, &envelope);
     bool ok =
         buf_ok(&bytes) && chain_append(&s->receiver->arena, &letter->envelope, buf_str(&bytes));
     free(recipients);
+    free(wishes);
     buf_finish(&ip);
     buf_finish(&bytes);
     return ok;
@@ -376,7 +393,7 @@ bool letter_submit(struct session *s)
 {
     struct receiver *r = s->receiver;
     struct letter *letter = s->letter;
-    if (!put_envelope(s, letter)) {
+    if (!put_body(s, letter, STR("")) || !put_envelope(s, letter)) {
         fail(r, letter, SMTP_REPLY_no_space);
         return false;
     }

@@ -81,6 +81,8 @@ static void answer(struct session *s, enum smtp_reply reply, struct str detail)
 static void refuse_with(struct session *s, enum smtp_reply reply, struct str detail,
                         const char *rule)
 {
+    if (!s->smtp.utf8)
+        reply = smtp_reply_in_ascii(reply, detail); // the log tells what the client hears
     log_session(s, EVENT_refused, s->asked_recipient, reply, str_of(rule));
     s->asked_recipient = NULL;
     answer(s, reply, detail);
@@ -198,6 +200,7 @@ void session_look_up(struct session *s)
     buf_init(&text, 4 * LIMIT_address);
     put_question(s, &text);
     m.lookup.recipient = buf_str(&text);
+    m.lookup.size = s->asked_recipient ? s->smtp.declared_size : 0;
     s->asking = directory && ipc_request(directory, &m, s);
     if (!s->asking)
         list_append(&s->receiver->want_lookup, &s->waiting);
@@ -228,6 +231,9 @@ static void on_recipient_found(struct session *s, const struct msg_found *found)
         break;
     case LOOKUP_LOCKED:
         refuse(s, SMTP_REPLY_mailbox_busy, "directory");
+        break;
+    case LOOKUP_FULL:
+        refuse(s, SMTP_REPLY_mailbox_full, "quota");
         break;
     case LOOKUP_LOOP:
         refuse(s, SMTP_REPLY_alias_loop, "directory");
@@ -275,10 +281,8 @@ void session_on_found(struct ipc_channel *channel, struct msg *m, void *owner)
 void session_begin_data(struct session *s)
 {
     list_remove(&s->waiting);
-    if (letter_begin(s))
-        answer(s, SMTP_REPLY_go_ahead, STR(""));
-    else
-        refuse(s, SMTP_REPLY_no_space, "arena");
+    letter_begin(s);
+    answer(s, SMTP_REPLY_go_ahead, STR(""));
 }
 
 static void on_data(struct session *s)
@@ -286,6 +290,7 @@ static void on_data(struct session *s)
     if (letters_are_tight(s->receiver)) { // until letters that are under way have left it
         list_append(&s->receiver->want_data, &s->waiting);
         wait_for_answer(s, SMTP_REPLY_no_space);
+        receiver_go_on(s->receiver);
     } else {
         session_begin_data(s);
     }

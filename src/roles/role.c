@@ -119,6 +119,23 @@ static bool take_configuration(struct skeleton *s, int fd, struct err *err)
     return ok;
 }
 
+// Where the system allows fewer descriptors than max_sessions needs, fewer sessions are let in: who
+// comes then hears so, instead of waiting unheard.
+static void limit_sessions(struct role *role, uint64_t others)
+{
+    uint64_t allowed = os_file_limit(), each = role->ops->session_files;
+    uint64_t wanted = others + each * role->conf->limits.max_sessions;
+    role->max_sessions = role->conf->limits.max_sessions;
+    if (each == 0 || allowed >= wanted)
+        return;
+    role->max_sessions = allowed > others ? (allowed - others) / each : 0;
+    log_line(LOG_WARNING,
+             "max_sessions needs %llu open files and the system allows %llu (ulimit -Hn, "
+             "LimitNOFILE): %llu sessions at one time",
+             (unsigned long long)wanted, (unsigned long long)allowed,
+             (unsigned long long)role->max_sessions);
+}
+
 static void say_ready(struct skeleton *s, const struct jail_report *report)
 {
     struct msg ready = {.type = MSG_ready};
@@ -136,6 +153,7 @@ static bool set_up(struct skeleton *s, const struct msg_setup *setup, struct err
     s->role.instance = setup->instance;
     if (!take_configuration(s, setup->config, err))
         return false;
+    limit_sessions(&s->role, row->max_files);
     if (s->role.ops->prepare && !s->role.ops->prepare(&s->role, err))
         return false;
     jail_probe_open(&s->probe);
@@ -146,7 +164,8 @@ static bool set_up(struct skeleton *s, const struct msg_setup *setup, struct err
                         .paths = s->paths,
                         .path_count = s->path_count,
                         .needs_link = (row->calls & (JAIL_CHANGE | JAIL_MOVE)) != 0,
-                        .max_files = row->max_files,
+                        .max_files =
+                            row->max_files + s->role.ops->session_files * s->role.max_sessions,
                         .max_memory = row->max_memory};
     if (!jail_enter(&jail, &report, err))
         return false;

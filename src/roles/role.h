@@ -21,6 +21,7 @@ struct question; // of an administrator, until it is answered
 struct role_ops {
     enum ipc_role role;
     const struct ipc_handlers *handlers; // for channels to peers; closed and lost are the role's
+    unsigned session_files; // descriptors that one session may hold; 0: the role has no sessions
     // Before the jail, still with the supervisor's rights. role_allow names what stays reachable.
     bool (*prepare)(struct role *role, struct err *err);
     // After the jail.
@@ -45,7 +46,9 @@ struct role {
     const struct conf *conf; // the effective configuration, lives as long as the process
     struct loop *loop;
     uint32_t instance; // its number among all processes the supervisor started
-    void *state;       // the role's own
+    // The option, or fewer where the system allows fewer descriptors than they need.
+    uint64_t max_sessions;
+    void *state; // the role's own
 };
 
 int role_main(const struct role_ops *ops, int argc, char **argv);

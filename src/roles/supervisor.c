@@ -22,10 +22,12 @@ enum {
 
 #define ROLE_BIT(role) (1U << (role))
 
-// In this order; each phase waits until its roles are drained, or time is up.
+// In this order; each phase waits until its roles are drained, or time is up. The directory hears
+// of every delivery before it writes down what the mailboxes hold.
 static const unsigned stop_phases[] = {
     ROLE_BIT(IPC_RECEIVER) | ROLE_BIT(IPC_PORTER) | ROLE_BIT(IPC_READER),
     ROLE_BIT(IPC_QUEUE),
+    ROLE_BIT(IPC_DIRECTORY),
 };
 
 // ---- the configuration

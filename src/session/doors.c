@@ -10,6 +10,7 @@
 enum {
     ACCEPTS_A_TURN = 64,
     ACCEPT_AGAIN_MS = 100, // when descriptors or memory ran out
+    TELL_AGAIN_MS = 60000, // that they did
 };
 
 struct door {
@@ -24,6 +25,18 @@ static bool out_of_something(int rc)
     return rc == -EMFILE || rc == -ENFILE || rc == -ENOBUFS || rc == -ENOMEM;
 }
 
+static void wait_outside(struct door *door, int rc)
+{
+    struct doors *doors = door->doors;
+    uint64_t now = loop_now(doors->loop);
+    if (doors->told_ms == 0 || now - doors->told_ms >= TELL_AGAIN_MS) {
+        log_line(LOG_WARNING, "clients wait outside: %s", strerror(-rc));
+        doors->told_ms = now;
+    }
+    loop_change(doors->loop, &door->watch, 0);
+    loop_set_timer(doors->loop, &door->again, ACCEPT_AGAIN_MS);
+}
+
 static void ready(struct watch *watch, unsigned events)
 {
     struct door *door = CONTAINER_OF(watch, struct door, watch);
@@ -35,9 +48,7 @@ static void ready(struct watch *watch, unsigned events)
         if (fd == -EAGAIN)
             return;
         if (out_of_something(fd)) {
-            log_line(LOG_WARNING, "clients wait outside: %s", strerror(-fd));
-            loop_change(doors->loop, watch, 0);
-            loop_set_timer(doors->loop, &door->again, ACCEPT_AGAIN_MS);
+            wait_outside(door, fd);
             return;
         }
         if (fd >= 0) // else that one client is gone again

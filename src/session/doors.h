@@ -11,6 +11,7 @@ enum { SESSION_ID_TEXT = 10 };
 struct doors {
     struct loop *loop;
     struct link list;
+    uint64_t told_ms; // loop time of the last warning that clients wait outside; 0: none yet
     // A client came in; fd is the callee's.
     void (*welcome)(struct doors *doors, int fd, const struct net_address *peer);
 };

@@ -226,7 +226,8 @@ static bool take_state(struct check *c, const struct segment_record *record, uin
                        bool aborted)
 {
     struct str data = record->data;
-    if (data.len < STATE_FIXED || data.len > STATE_FIXED + REASON_MAX || record->flags)
+    if (data.len < STATE_FIXED || data.len > STATE_FIXED + REASON_MAX ||
+        record->flags & ~RECORD_TOLD)
         return false;
     struct mail_id id = take_id(&data);
     uint32_t recipient = (uint32_t)str_take_le(&data, 4);

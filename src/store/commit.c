@@ -10,7 +10,8 @@
 //                                       the process ends without a reply
 //
 // A batch whose states are more than one frame takes goes in several, one after the other; letters
-// are all in the first.
+// are all in the first. A report stands among the states, before those that belong to it, and no
+// frame ends between them (promise 10).
 //
 // When no segment can be made (the disk is full) nothing was written anywhere: the letters are
 // refused, and the spool is `full`. Until it can make segments again it takes no letter, and writes
@@ -51,6 +52,7 @@ void batch_finish(struct batch *b)
     buf_finish(&b->states);
     free(b->ended);
     free(b->moves);
+    free(b->reports);
 }
 
 static void batch_reset(struct batch *b)
@@ -60,6 +62,7 @@ static void batch_reset(struct batch *b)
     buf_clear(&b->states);
     b->letter_records = b->state_records = 0;
     b->states_done = b->states_framed = 0;
+    b->report_count = b->reports_done = b->reports_framed = 0;
     b->ended_count = 0;
     b->aborting = b->refused = false;
     b->ok = false;
@@ -304,6 +307,17 @@ static void letters_durable(struct batch *b)
     }
 }
 
+static void reports_durable(struct batch *b)
+{
+    for (; b->reports_done < b->reports_framed; b->reports_done++) {
+        const struct report_place *report = &b->reports[b->reports_done];
+        size_t at = b->states_at + report->at - b->states_done + SEGMENT_RECORD_HEADER;
+        spool_place_letter(report->letter, b->segment, (uint32_t)(b->offset + at));
+        report->letter->durable = true;
+        spool_count_live(b->spool, report->letter, true);
+    }
+}
+
 static void letters_gone(struct batch *b)
 {
     LIST_EACH(&b->letters, at, after)
@@ -471,6 +485,7 @@ static void commit_done(struct os_job *job)
         letters_durable(b);
         compact_arrived(s, b);
     }
+    reports_durable(b);
     b->aborting = false;
     b->letter_records = 0;
     b->states_done = b->states_framed;
@@ -496,30 +511,40 @@ bool batch_takes(const struct spool *s, uint64_t data_size)
     return s->gathering->frame.len + SEGMENT_RECORD_HEADER + data_size <= most;
 }
 
-// Puts as many of the states into the frame as it takes.
+// Puts as many of the states into the frame as it takes, reports whole.
 static void put_states(struct batch *b)
 {
     size_t room = batch_room(b->spool) - b->frame.len;
     struct str rest = str_skip(buf_str(&b->states), b->states_done);
     const struct segment_frame states = {.records = rest};
     struct segment_record record;
-    size_t at = 0, fits = 0;
-    uint32_t count = 0;
+    size_t at = 0, fits = 0, next = b->reports_done;
+    uint32_t count = 0, fitting = 0;
     bool damaged;
     while (segment_next_record(&states, &at, &record, &damaged) && at <= room) {
-        fits = at;
         count++;
+        while (next < b->report_count && b->reports[next].end <= b->states_done + at)
+            next++;
+        if (next < b->report_count && b->reports[next].at < b->states_done + at)
+            continue; // in the middle of one
+        fits = at;
+        fitting = count;
+        b->reports_framed = next;
     }
     must(!damaged && (fits || !rest.len));
+    b->states_at = b->frame.len;
     buf_put(&b->frame, str_sub(rest, 0, fits));
     b->states_framed = b->states_done + fits;
-    b->frame_records = b->letter_records + b->aborting + count;
+    b->frame_records = b->letter_records + b->aborting + fitting;
 }
 
 // What the index of its segment grows by with this frame.
 static uint64_t index_growth(const struct batch *b)
 {
-    uint64_t places = (uint64_t)b->letter_records * (SEGMENT_RECORD_HEADER + PLACE_FIXED);
+    uint64_t letters = b->letter_records + b->reports_framed - b->reports_done;
+    uint64_t places = letters * (SEGMENT_RECORD_HEADER + PLACE_FIXED);
+    for (size_t i = b->reports_done; i < b->reports_framed; i++)
+        places -= b->reports[i].record;
     uint64_t abort = b->aborting ? SEGMENT_RECORD_HEADER + ABORT_FIXED : 0;
     return places + abort + b->states_framed - b->states_done;
 }

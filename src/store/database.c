@@ -11,8 +11,13 @@
 //
 // The reader opens the database read-only: a role that was broken into cannot change it.
 //
-// synchronous=FULL: a commit syncs the WAL. The name of a new file is synced by database_open; the
-// directory entry of a new -wal by SQLite with its first sync.
+// A writer in a jail (the role directory, of usage.db) needs no more: the files are there, and no
+// other is made. It finds that the directory of the -wal cannot be opened to be synced, and SQLite
+// goes on without.
+//
+// synchronous=FULL: a commit syncs the WAL; NORMAL: a checkpoint does, about every thousand pages.
+// The name of a new file is synced by database_open; the directory entry of a new -wal by SQLite
+// with its first sync.
 #include "store/database.h"
 
 #include <errno.h>
@@ -141,7 +146,9 @@ static bool begin_writing(struct database *db, struct err *err)
     sqlite3_busy_timeout(db->handle, WRITER_WAITS_MS);
     if (!ask(db, "PRAGMA user_version", &version, NULL, 0, err) || !is_ours(db, version, err) ||
         !check_mode(db, "PRAGMA journal_mode = WAL", err) ||
-        !run(db, "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON", err))
+        !run(db, db->schema->lazy ? "PRAGMA synchronous = NORMAL" : "PRAGMA synchronous = FULL",
+             err) ||
+        !run(db, "PRAGMA foreign_keys = ON", err))
         return false;
     if (version == (int64_t)db->schema->version_count)
         return true;
@@ -198,9 +205,12 @@ static bool must_exist(struct database *db, struct err *err)
 {
     struct stat st;
     int code = os_stat(OS_HERE, db->path, &st);
-    if (code == -ENOENT)
-        return err_set(err, ERR_GIVE_UP, STATUS(4, 3, 5),
-                       "%s: is missing; `posthouse user list` makes an empty one", db->path);
+    if (code == -ENOENT) {
+        err_set(err, ERR_GIVE_UP, STATUS(4, 3, 5),
+                "%s: is missing; `posthouse user list` makes an empty one", db->path);
+        err->code = ENOENT;
+        return false;
+    }
     return code >= 0 || err_system(err, code, "%s", db->path);
 }
 

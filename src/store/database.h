@@ -1,19 +1,20 @@
 // What our SQLite databases have in common: the file, its version, its statements. The one includer
 // of SQLite is database.c.
 //
-// A database is one file in the state directory, in WAL mode: one process writes (the command),
-// others read (roles) and see each change as soon as it is committed. A commit that returned true
-// is on disk.
+// A database is one file in the state directory, in WAL mode: one process writes (the command; of
+// usage.db the directory role), others read and see each change as soon as it is committed. A
+// commit that returned true is on disk, unless the schema is lazy.
 //
 // Errors: ERR_TRY_LATER when another process holds the file or there is no room; ERR_GIVE_UP when
-// the file is missing, damaged or not ours. The text begins with the path.
+// the file is missing (err->code is ENOENT), damaged or not ours. The text begins with the path.
 #ifndef STORE_DATABASE_H
 #define STORE_DATABASE_H
 
 #include "base/err.h"
 
+// After the open no other file is opened, whatever the use.
 enum database_use {
-    DATABASE_READ,  // the file must be there; after the open no other file is opened
+    DATABASE_READ,  // the file must be there
     DATABASE_WRITE, // made where it is missing (mode 0600, the owner of the directory when root
                     // makes it), and brought to the newest version
 };
@@ -22,6 +23,7 @@ enum database_use {
 struct database_schema {
     const char *file;       // its name in the state directory
     int32_t application_id; // in the file's header: one of ours is not taken for another
+    bool lazy; // a commit waits for no disk: a power cut may undo it, and tears nothing
     // versions[i] holds the statements that take the schema from version i to i + 1. A row that was
     // released is never changed: a change is a new row.
     const char *const *versions;

@@ -130,11 +130,12 @@ static void fail(struct delivery_letter *l, const struct err *err)
 static bool name_it(struct arena *arena, struct delivery_letter *l, struct text *text,
                     struct err *err)
 {
-    struct maildir_name name = {.id = l->item->id, .recipient = l->item->recipient};
+    struct maildir_name name = {.id = l->item->id};
     struct buf bytes;
     if (!maildir_measure(&name, &text->source, err))
         return false;
     buf_init(&bytes, 256);
+    l->size = name.size;
     maildir_name_put(&bytes, &name);
     bool ok = buf_ok(&bytes) && arena_copy(arena, buf_str(&bytes), &l->name) &&
               arena_copy(arena, l->item->mailbox, &l->mailbox);

@@ -28,9 +28,11 @@ void delivery_finish(struct delivery *d);
 struct delivery_letter {
     const struct window_item *item; // until the batch ran
     struct str mailbox;             // below mail_dir
+    uint64_t size;                  // octets on disk
     struct str name;                // of the file, a NUL stands behind it; empty: none was made
     struct open_maildir *maildir;   // while the batch runs
-    bool written, delivered;
+    bool written;                   // and in new/ now, unless it failed
+    bool delivered;                 // by an earlier batch
     bool failed; // ERR_OUR_BUG: the letter is damaged; else it may be tried again
     struct err err;
 };

@@ -45,6 +45,9 @@ static const char *const versions[] = {
     " id INTEGER PRIMARY KEY CHECK (id = 1),"
     " secret TEXT NOT NULL) STRICT;"
     "INSERT INTO house VALUES (1, hex(randomblob(32)));",
+    // user.quota: -1: none of its own. user_quota tells whether there is any.
+    ("ALTER TABLE user ADD COLUMN quota INTEGER NOT NULL DEFAULT -1;"
+     "CREATE INDEX user_quota ON user (quota) WHERE quota > 0;"),
     // Targets at other hosts: domain and folded are texts.
     "CREATE TABLE remote ("
     " id INTEGER PRIMARY KEY,"
@@ -86,12 +89,14 @@ static const char *const statements[] = {
     [FIRST_USER_OF_DOMAIN] = (SELECT_USER FROM_USER
                               "WHERE user.domain = ?1 ORDER BY user.id LIMIT 1"),
     [FIRST_USER]           = SELECT_USER FROM_USER "ORDER BY user.id LIMIT 1",
-    [LIST_USERS]           = SELECT_USER FROM_USER "ORDER BY user.id",
+    [LIST_USERS]           = SELECT_USER FROM_USER "WHERE user.id > ?1 ORDER BY user.id",
     [ADD_USER]             = ("INSERT INTO user"
                               " (domain, folded, address, domain_name, user_name, created)"
                               " VALUES (?1, ?2, ?3, ?4, ?5, ?6)"),
     [REMOVE_USER]          = "DELETE FROM user WHERE domain = ?1 AND folded = ?2",
     [LOCK_USER]            = "UPDATE user SET locked = ?3 WHERE domain = ?1 AND folded = ?2",
+    [SET_QUOTA]            = "UPDATE user SET quota = ?3 WHERE domain = ?1 AND folded = ?2",
+    [HAS_QUOTAS]           = "SELECT EXISTS (SELECT 1 FROM user WHERE quota > 0)",
     [MOVE_USER]            = "UPDATE user SET moved = ?3 WHERE domain = ?1 AND folded = ?2",
     [FIND_ALIAS]           = "SELECT id, kind FROM alias WHERE domain = ?1 AND folded = ?2",
     [LIST_ALIASES]         = ("SELECT alias.id, target.id, alias.address, target.address,"
@@ -143,12 +148,12 @@ static const char *const statements[] = {
                               " + (SELECT count(*) FROM (SELECT 1" REACHED_REMOTE ")),"
                               " EXISTS (SELECT 1 FROM reach"
                               " WHERE depth > 0 AND domain = ?1 AND folded = ?2)"),
-    // Users have even numbers, addresses at other hosts odd ones.
-    [EXPAND]               = (REACH SELECT_USER ", 2 * user.id" REACHED
-                              " AND 2 * user.id > ?5 GROUP BY user.id"
-                              " UNION ALL SELECT remote.address, '', '', 0, 0, '', -1,"
-                              " 2 * min(remote.id) + 1" REACHED_REMOTE
-                              " HAVING 2 * min(remote.id) + 1 > ?5 ORDER BY 8"),
+    // Addresses at other hosts come behind the users.
+    [EXPAND]               = (REACH SELECT_USER REACHED
+                              " AND user.id > ?5 GROUP BY user.id"
+                              " UNION ALL SELECT remote.address, '', '', 0, 0, '', -1, -1,"
+                              " min(remote.id) + (1 << 62)" REACHED_REMOTE
+                              " HAVING min(remote.id) + (1 << 62) > ?5 ORDER BY 9"),
     [SECRET]               = "SELECT secret FROM house",
     [DATA_VERSION]         = "PRAGMA data_version",
 };

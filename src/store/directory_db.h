@@ -22,6 +22,7 @@
 struct directory_db;
 
 struct directory_user {
+    int64_t number;         // users have theirs in the order of their making
     struct str address;     // as written by the administrator
     struct str domain_name; // file names: see above; empty: the address is at another host
     struct str user_name;
@@ -30,7 +31,17 @@ struct directory_user {
     bool forwarded;      // and mail follows
     bool locked;         // takes no mail now
     bool aliased;        // is an alias too, see above
+    int64_t quota;       // octets, 0: no limit; DIRECTORY_NO_QUOTA: it has none of its own
 };
+
+#define DIRECTORY_NO_QUOTA (-1)
+
+// Octets that the user's mailbox may hold, 0: no limit. `preset` is for those without a quota of
+// their own.
+static inline uint64_t directory_quota(const struct directory_user *user, uint64_t preset)
+{
+    return user->quota == DIRECTORY_NO_QUOTA ? preset : (uint64_t)user->quota;
+}
 
 struct directory_target { // of an alias
     int64_t alias_number; // targets of one alias follow each other
@@ -94,13 +105,15 @@ MUST_USE enum directory_verdict directory_db_lookup(struct directory_db *db,
 // The mailboxes and addresses elsewhere that an alias stands for, each once, by their numbers, from
 // the one behind `after` (0: the first) until `each` returns false. Texts are valid during the
 // call.
-MUST_USE bool
-directory_db_expand(struct directory_db *db, const struct directory_found *found, int64_t after,
-                    bool (*each)(void *context, int64_t number, const struct directory_user *user),
-                    void *context, struct err *err);
+MUST_USE bool directory_db_expand(struct directory_db *db, const struct directory_found *found,
+                                  int64_t after,
+                                  bool (*each)(void *context, const struct directory_user *user),
+                                  void *context, struct err *err);
 // Changes when something in the database does. Of this opening only.
 MUST_USE bool directory_db_generation(struct directory_db *db, uint64_t *generation,
                                       struct err *err);
+// Has any user a quota that is a limit?
+MUST_USE bool directory_db_has_quotas(struct directory_db *db, bool *any, struct err *err);
 // The key of Delivered-To's tokens (mail/received.h): made with the database, never shown.
 MUST_USE bool directory_db_secret(struct directory_db *db, struct arena *arena, struct str *secret,
                                   struct err *err);
@@ -114,7 +127,8 @@ MUST_USE bool directory_db_each_domain(struct directory_db *db,
                                        bool (*each)(void *context,
                                                     const struct directory_domain *domain),
                                        void *context, struct err *err);
-MUST_USE bool directory_db_each_user(struct directory_db *db,
+// Users: from the one behind the number `after` (0: the first).
+MUST_USE bool directory_db_each_user(struct directory_db *db, int64_t after,
                                      bool (*each)(void *context, const struct directory_user *user),
                                      void *context, struct err *err);
 // Aliases and their targets; forwardings are no aliases.
@@ -143,6 +157,8 @@ MUST_USE bool directory_db_remove_user(struct directory_db *db, const struct add
                                        struct err *err);
 MUST_USE bool directory_db_lock_user(struct directory_db *db, const struct address *address,
                                      bool locked, struct err *err);
+MUST_USE bool directory_db_set_quota(struct directory_db *db, const struct address *address,
+                                     int64_t quota, struct err *err);
 // `to` NULL: the user is back. With `forward` mail follows.
 MUST_USE bool directory_db_move_user(struct directory_db *db, const struct address *address,
                                      const struct address *to, bool forward, struct err *err);

@@ -162,8 +162,7 @@ enum directory_verdict directory_db_lookup(struct directory_db *db,
 
 bool directory_db_expand(struct directory_db *db, const struct directory_found *found,
                          int64_t after,
-                         bool (*each)(void *context, int64_t number,
-                                      const struct directory_user *user),
+                         bool (*each)(void *context, const struct directory_user *user),
                          void *context, struct err *err)
 {
     struct query *q = begin_reach(db, EXPAND, found->domain, found->folded);
@@ -171,7 +170,7 @@ bool directory_db_expand(struct directory_db *db, const struct directory_found *
     bool ok, row;
     while ((ok = query_step(q, &row, err)) && row) {
         struct directory_user user = directory_user_of_row(q);
-        if (!each(context, query_number(q, USER_COLUMNS), &user))
+        if (!each(context, &user))
             break;
     }
     query_end(q);

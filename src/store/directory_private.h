@@ -34,6 +34,8 @@ enum directory_statement {
     ADD_USER,
     REMOVE_USER,
     LOCK_USER,
+    SET_QUOTA,
+    HAS_QUOTAS,
     MOVE_USER,
     FIND_ALIAS,
     LIST_ALIASES,
@@ -77,10 +79,9 @@ void directory_put_address(struct buf *out, const struct address *address);
 
 // ---- directory_users.c
 
-enum { USER_COLUMNS = 7 }; // of SELECT_USER: further ones stand behind
 #define SELECT_USER                                                                                \
     "SELECT user.address, user.domain_name, user.user_name, user.created, user.locked,"            \
-    " user.moved, coalesce(alias.kind, -1)"
+    " user.moved, coalesce(alias.kind, -1), user.quota, user.id"
 #define FROM_USER " FROM user LEFT JOIN alias USING (domain, folded) "
 
 // A view of the row of SELECT_USER.

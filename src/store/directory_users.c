@@ -7,7 +7,9 @@ enum { FILE_NAME_MAX = 255 };
 struct directory_user directory_user_of_row(struct query *q)
 {
     int64_t kind = query_number(q, 6);
-    return (struct directory_user){.address = query_text(q, 0),
+    return (struct directory_user){.number = query_number(q, 8),
+                                   .quota = query_number(q, 7),
+                                   .address = query_text(q, 0),
                                    .domain_name = query_text(q, 1),
                                    .user_name = query_text(q, 2),
                                    .created_ms = (uint64_t)query_number(q, 3),
@@ -60,11 +62,12 @@ bool directory_db_find(struct directory_db *db, const struct address *address, s
            directory_find_user(db, domain, address->folded_local, arena, found, user, err);
 }
 
-bool directory_db_each_user(struct directory_db *db,
+bool directory_db_each_user(struct directory_db *db, int64_t after,
                             bool (*each)(void *context, const struct directory_user *user),
                             void *context, struct err *err)
 {
     struct query *q = query_begin(db->base, LIST_USERS);
+    query_bind_number(q, after);
     bool ok, row;
     while ((ok = query_step(q, &row, err)) && row) {
         struct directory_user user = directory_user_of_row(q);
@@ -72,6 +75,15 @@ bool directory_db_each_user(struct directory_db *db,
             break;
     }
     query_end(q);
+    return ok;
+}
+
+bool directory_db_has_quotas(struct directory_db *db, bool *any, struct err *err)
+{
+    bool found;
+    int64_t number;
+    bool ok = directory_read_number(query_begin(db->base, HAS_QUOTAS), &found, &number, err);
+    *any = number != 0;
     return ok;
 }
 
@@ -167,18 +179,30 @@ bool directory_db_remove_user(struct directory_db *db, const struct address *add
     return ok;
 }
 
-bool directory_db_lock_user(struct directory_db *db, const struct address *address, bool locked,
-                            struct err *err)
+static bool set_number(struct directory_db *db, enum directory_statement statement,
+                       const struct address *address, int64_t number, struct err *err)
 {
     struct directory_user user;
     int64_t domain;
     if (!need_user(db, address, &domain, &user, err))
         return false;
-    struct query *q = query_begin(db->base, LOCK_USER);
+    struct query *q = query_begin(db->base, statement);
     query_bind_number(q, domain);
     query_bind(q, address->folded_local);
-    query_bind_number(q, locked);
+    query_bind_number(q, number);
     return query_run(q, err);
+}
+
+bool directory_db_lock_user(struct directory_db *db, const struct address *address, bool locked,
+                            struct err *err)
+{
+    return set_number(db, LOCK_USER, address, locked, err);
+}
+
+bool directory_db_set_quota(struct directory_db *db, const struct address *address, int64_t quota,
+                            struct err *err)
+{
+    return set_number(db, SET_QUOTA, address, quota, err);
 }
 
 static bool move_user(struct directory_db *db, const struct address *address,

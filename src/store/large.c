@@ -338,9 +338,15 @@ bool large_reader_next(struct large_reader *r, struct str *piece, struct err *er
     return true;
 }
 
+void large_reader_from(struct large_reader *r, uint64_t at)
+{
+    must(at % LARGE_PIECE == 0);
+    r->at = at < r->size ? at : r->size;
+}
+
 void large_reader_again(struct large_reader *r)
 {
-    r->at = 0;
+    large_reader_from(r, 0);
 }
 
 void large_reader_finish(struct large_reader *r)

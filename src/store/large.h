@@ -60,7 +60,8 @@ MUST_USE bool large_reader_init(struct large_reader *reader, int fd, uint64_t si
 // The next piece, valid until the next call; empty at the end. Each is checked: damage is
 // ERR_OUR_BUG.
 MUST_USE bool large_reader_next(struct large_reader *reader, struct str *piece, struct err *err);
-void large_reader_again(struct large_reader *reader); // from the start
+void large_reader_from(struct large_reader *reader, uint64_t at); // a multiple of LARGE_PIECE
+void large_reader_again(struct large_reader *reader);             // from the start
 void large_reader_finish(struct large_reader *reader);
 
 #endif

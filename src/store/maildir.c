@@ -40,7 +40,7 @@ void maildir_name_put(struct buf *out, const struct maildir_name *name)
 {
     buf_putf(out, "%llu.", (unsigned long long)(mail_id_ms(&name->id) / 1000));
     mail_id_put(out, &name->id);
-    buf_putf(out, "_%u.posthouse,S=%llu,W=%llu%s", name->recipient, (unsigned long long)name->size,
+    buf_putf(out, ".posthouse,S=%llu,W=%llu%s", (unsigned long long)name->size,
              (unsigned long long)name->wire_size, name->no_final_newline ? ",N" : "");
 }
 
@@ -55,26 +55,37 @@ static struct str unique_of(const struct maildir_letter *letter)
     return str_from(letter->file, letter->unique);
 }
 
-// From the fields behind the unique part, ",S=1,W=2,N". Other programs' sizes are believed where
-// both are there: Dovecot's mean the same as ours. None of those says that a last line end is
-// missing: of such a letter RETR gives two octets more.
-static uint64_t size_in_name(struct str file)
+// The fields behind the unique part, ",S=1,W=2,N". Other programs' sizes are believed: Dovecot's
+// mean the same as ours.
+struct fields {
+    uint64_t size, wire_size;
+    bool has_size, has_wire_size, no_final_newline;
+};
+
+static struct fields fields_of(struct str file)
 {
     struct str rest = str_skip(str_sub(file, 0, str_index(file, ':')), unique_part(file).len);
     struct str field;
-    uint64_t size = 0, wire_size = 0;
-    bool has_size = false, has_wire_size = false, no_final_newline = false;
+    struct fields f = {.size = 0};
     while (str_cut(&rest, ',', &field)) {
         if (str_starts(field, STR("S=")))
-            has_size = str_to_u64(str_skip(field, 2), &size);
+            f.has_size = str_to_u64(str_skip(field, 2), &f.size);
         else if (str_starts(field, STR("W=")))
-            has_wire_size = str_to_u64(str_skip(field, 2), &wire_size);
+            f.has_wire_size = str_to_u64(str_skip(field, 2), &f.wire_size);
         else if (str_eq(field, STR("N")))
-            no_final_newline = true;
+            f.no_final_newline = true;
     }
-    if (!has_size || !has_wire_size || size > wire_size || wire_size > INT64_MAX)
+    return f;
+}
+
+// Where both sizes are there. No other program says that a last line end is missing: of such a
+// letter RETR gives two octets more.
+static uint64_t size_in_name(struct str file)
+{
+    struct fields f = fields_of(file);
+    if (!f.has_size || !f.has_wire_size || f.size > f.wire_size || f.wire_size > INT64_MAX)
         return MAILDIR_SIZE_UNKNOWN;
-    return wire_size + (no_final_newline ? 2 : 0);
+    return f.wire_size + (f.no_final_newline ? 2 : 0);
 }
 
 static uint64_t number_in_front(struct str file)
@@ -444,7 +455,7 @@ bool maildir_forget(const struct maildir *md, const char *name, struct err *err)
 
 // ---- what was left in tmp
 
-// A name as maildir_name_put makes it.
+// A name as maildir_name_put makes it; 0.1.0 set "_NUMBER" of the recipient behind the id.
 static bool is_our_name(struct str file)
 {
     struct str rest = unique_part(file), seconds, number, id;
@@ -453,7 +464,7 @@ static bool is_our_name(struct str file)
     return str_cut(&rest, '.', &seconds) && str_to_u64(seconds, &value) &&
            str_cut(&rest, '.', &number) && str_eq(rest, STR("posthouse")) &&
            str_cut(&number, '_', &id) && mail_id_read(id, &read) &&
-           value == mail_id_ms(&read) / 1000 && str_to_u64(number, &value) &&
+           value == mail_id_ms(&read) / 1000 && (number.len == 0 || str_to_u64(number, &value)) &&
            size_in_name(file) != MAILDIR_SIZE_UNKNOWN;
 }
 
@@ -497,7 +508,7 @@ bool maildir_sweep(const struct maildir *md, uint64_t before_s,
 // ---- reading
 
 // A letter's file, wherever it is: a descriptor, or -errno. A fifo or device does not hold us up.
-static int open_file(int folder, const char *name)
+static int64_t open_file(int folder, const char *name)
 {
     struct stat st;
     int fd = os_open(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
@@ -511,13 +522,26 @@ static int open_file(int folder, const char *name)
     return rc < 0 ? rc : fd;
 }
 
-// Does `act` to the letter where it was found, and while it is not there, where it is now.
-static int act_on_letter(const struct maildir *md, const struct maildir_letter *letter,
-                         int (*act)(int folder, const char *name))
+static int64_t remove_file(int folder, const char *name)
+{
+    return os_unlink(folder, name);
+}
+
+static int64_t size_of_file(int folder, const char *name)
+{
+    struct stat st;
+    int rc = os_stat(folder, name, &st);
+    return rc < 0 ? rc : S_ISREG(st.st_mode) ? st.st_size : 0;
+}
+
+// Does `act` to the letter where it was found, and while it is not there, where it is now. What it
+// returned, or -errno.
+static int64_t act_on_letter(const struct maildir *md, const struct maildir_letter *letter,
+                             int64_t (*act)(int folder, const char *name))
 {
     const int folders[] = {md->cur, md->new};
     struct search s = {.unique = unique_of(letter)};
-    int rc = act(letter->in_cur ? md->cur : md->new, letter->file);
+    int64_t rc = act(letter->in_cur ? md->cur : md->new, letter->file);
     for (size_t i = 0; rc == -ENOENT && i < SEARCHES * ARRAY_LEN(folders); i++) {
         int folder = folders[i % ARRAY_LEN(folders)];
         rc = search(folder, &s);
@@ -530,7 +554,7 @@ static int act_on_letter(const struct maildir *md, const struct maildir_letter *
 bool maildir_open_letter(const struct maildir *md, const struct maildir_letter *letter, int *fd,
                          struct err *err)
 {
-    int rc = act_on_letter(md, letter, open_file);
+    int rc = (int)act_on_letter(md, letter, open_file);
     *fd = rc < 0 ? -1 : rc;
     return rc >= 0 || err_system(err, rc, "opening letter %.*s", STR_ARG(unique_of(letter)));
 }
@@ -538,9 +562,23 @@ bool maildir_open_letter(const struct maildir *md, const struct maildir_letter *
 bool maildir_remove_letter(const struct maildir *md, const struct maildir_letter *letter,
                            struct err *err)
 {
-    int rc = act_on_letter(md, letter, os_unlink);
+    int rc = (int)act_on_letter(md, letter, remove_file);
     return rc == 0 || rc == -ENOENT ||
            err_system(err, rc, "removing letter %.*s", STR_ARG(unique_of(letter)));
+}
+
+bool maildir_stored_size(const struct maildir *md, const struct maildir_letter *letter,
+                         uint64_t *octets, struct err *err)
+{
+    struct fields f = fields_of(str_from(letter->file, letter->length));
+    int64_t size;
+    if (f.has_size && f.size <= INT64_MAX)
+        size = (int64_t)f.size;
+    else
+        size = act_on_letter(md, letter, size_of_file);
+    *octets = size < 0 ? 0 : (uint64_t)size;
+    return size >= 0 || size == -ENOENT ||
+           err_system(err, (int)size, "looking at letter %.*s", STR_ARG(unique_of(letter)));
 }
 
 // ---- listing
@@ -635,6 +673,21 @@ bool maildir_list(const struct maildir *md, struct arena *arena, struct maildir_
     }
     free(l.letters);
     return rc == 0 || err_system(err, rc, "listing a mailbox");
+}
+
+static int compare_to_name(const void *key, const void *item)
+{
+    const struct str *name = key;
+    const struct maildir_letter *letter = item;
+    uint64_t number = number_in_front(*name);
+    if (number != letter->number)
+        return number < letter->number ? -1 : 1;
+    return str_cmp(unique_part(*name), unique_of(letter));
+}
+
+bool maildir_listed(const struct maildir_letter *letters, size_t count, struct str name)
+{
+    return count && bsearch(&name, letters, count, sizeof(*letters), compare_to_name) != NULL;
 }
 
 // ---- sizes that no name tells

@@ -1,11 +1,12 @@
 // Maildirs. Writing is the postman's (design: batch delivery with the link witness), reading the
 // reader's. Files hold LF line ends; a missing last line end is remembered. Names:
 //
-//     SECONDS.ID_NUMBER.posthouse,S=SIZE,W=WIRE[:2,FLAGS]
+//     SECONDS.ID.posthouse,S=SIZE,W=WIRE[:2,FLAGS]
 //
-// SECONDS and ID of the queue id, NUMBER of the recipient in it, SIZE octets on disk, WIRE octets
-// with CRLF. ",N" follows W= when the letter did not end with a line end. The name is a function of
-// the letter and the recipient: a repeated delivery finds it.
+// SECONDS and ID of the queue id, SIZE octets on disk, WIRE octets with CRLF. ",N" follows W= when
+// the letter did not end with a line end. The name is a function of the letter and the mailbox,
+// which gets one copy of it: a repeated delivery finds it. It is the unique-id of POP3, so it says
+// nothing of other recipients, not even that there are some.
 #ifndef STORE_MAILDIR_H
 #define STORE_MAILDIR_H
 
@@ -18,7 +19,6 @@
 
 struct maildir_name {
     struct mail_id id;
-    uint32_t recipient;
     uint64_t size;
     uint64_t wire_size;
     bool no_final_newline;
@@ -109,8 +109,14 @@ struct maildir_letter {
 // Too many for the arena: an error.
 MUST_USE bool maildir_list(const struct maildir *md, struct arena *arena,
                            struct maildir_letter **letters, size_t *count, struct err *err);
-// Reads the letter to learn its size. On an error it stays unknown; err->code is ENOENT for one
-// that is gone.
+// Is the letter of this name, with whatever flags, among those that maildir_list gave?
+bool maildir_listed(const struct maildir_letter *letters, size_t count, struct str name);
+// Octets that the letter takes on disk: as its name tells (",S="), else as the file says. Of one
+// that is gone: 0.
+MUST_USE bool maildir_stored_size(const struct maildir *md, const struct maildir_letter *letter,
+                                  uint64_t *octets, struct err *err);
+// Reads the letter to learn its wire size. On an error it stays unknown; err->code is ENOENT for
+// one that is gone.
 MUST_USE bool maildir_learn_size(const struct maildir *md, struct maildir_letter *letter,
                                  struct err *err);
 // Opens a letter wherever it is now: as it was found, else in cur with any flags, else in new. One

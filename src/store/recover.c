@@ -241,6 +241,7 @@ static bool recover_state(struct recovery *r, const struct segment_record *recor
     if (to->state >= SPOOL_DELIVERED)
         return true;
     *to = (struct spool_recipient){.state = state,
+                                   .told = (record->flags & RECORD_TOLD) != 0,
                                    .attempts = attempts,
                                    .reason = spool_keep_reason(s, data),
                                    .next_s = next_s};

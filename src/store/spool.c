@@ -166,21 +166,28 @@ static bool check_envelope(struct str copy, const struct mail_id *id, struct are
     return true;
 }
 
-// The record stands in the frame now, its head still empty: fill in what is known.
-static struct spool_letter *enter(struct spool *s, struct batch *b, size_t at,
-                                  const struct mail_id *id, const struct envelope *envelope)
+static struct spool_letter *enter(struct spool *s, const struct mail_id *id, uint32_t recipients)
 {
-    struct spool_letter *letter = spool_new_letter(id, envelope->recipient_count);
+    struct spool_letter *letter = spool_new_letter(id, recipients);
     uint32_t now_s = (uint32_t)(os_wall_ms() / 1000);
-    letter->offset = (uint32_t)(at + SEGMENT_RECORD_HEADER);
     for (uint32_t i = 0; i < letter->recipient_count; i++)
         letter->recipients[i].next_s = now_s;
     map_put(&s->letters, spool_hash(s, id), letter);
-    list_append(&b->letters, &letter->link);
-    b->letter_records++;
     s->live_letters++;
     s->live_recipients += letter->pending;
     batch_added(s);
+    return letter;
+}
+
+// The record stands in the frame now, its head still empty: fill in what is known.
+static struct spool_letter *enter_frame(struct spool *s, size_t at, const struct mail_id *id,
+                                        const struct envelope *envelope)
+{
+    struct batch *b = s->gathering;
+    struct spool_letter *letter = enter(s, id, envelope->recipient_count);
+    letter->offset = (uint32_t)(at + SEGMENT_RECORD_HEADER);
+    list_append(&b->letters, &letter->link);
+    b->letter_records++;
     return letter;
 }
 
@@ -243,7 +250,7 @@ enum spool_added spool_add(struct spool *s, const struct spool_submission *sub,
     scan_feed(&scan, body);
     scan_end(&scan);
     buf_added(&b->frame, (size_t)(SEGMENT_RECORD_HEADER + data_size));
-    struct spool_letter *l = enter(s, b, start, &sub->id, envelope);
+    struct spool_letter *l = enter_frame(s, start, &sub->id, envelope);
     l->envelope_size = sub->envelope_size;
     l->envelope_crc = crc32c(0, head);
     l->body_size = body.len;
@@ -277,7 +284,7 @@ enum spool_added spool_add_large(struct spool *s, struct large *large, const str
     must(to != NULL);
     memcpy(to + SEGMENT_RECORD_HEADER + LETTER_FIXED, envelope_bytes.ptr, envelope_bytes.len);
     buf_added(&b->frame, (size_t)(SEGMENT_RECORD_HEADER + data_size));
-    struct spool_letter *l = enter(s, b, start, id, envelope);
+    struct spool_letter *l = enter_frame(s, start, id, envelope);
     l->large = true;
     l->envelope_size = (uint32_t)envelope_bytes.len;
     l->envelope_crc = crc32c(0, envelope_bytes);
@@ -351,7 +358,7 @@ void spool_put_state(struct buf *out, const struct spool_letter *letter, uint32_
     buf_put_u16(&data, r->attempts);
     buf_put_u32(&data, r->next_s);
     buf_put(&data, str_sub(reason, 0, REASON_MAX));
-    segment_put_record(out, RECORD_STATE, 0, buf_str(&data));
+    segment_put_record(out, RECORD_STATE, r->told ? RECORD_TOLD : 0, buf_str(&data));
     buf_finish(&data);
 }
 
@@ -376,6 +383,53 @@ void spool_set_state(struct spool *s, struct spool_letter *letter, uint32_t reci
             push_ended(b, letter);
     }
     batch_added(s);
+}
+
+// ---- a report, with the states that it tells of
+
+static struct spool_letter *put_report(struct spool *s, const struct spool_own_letter *report)
+{
+    struct spool_letter *l = enter(s, &report->id, report->recipient_count);
+    struct scan scan;
+    struct buf data;
+    scan_begin(&scan);
+    scan_feed(&scan, report->body);
+    scan_end(&scan);
+    l->envelope_size = (uint32_t)report->envelope.len;
+    l->envelope_crc = crc32c(0, report->envelope);
+    l->body_size = report->body.len;
+    l->body_crc = crc32c(0, report->body);
+    l->scan_flags = (uint8_t)scan.flags;
+    buf_init(&data, batch_room(s) / 2);
+    spool_put_letter_head(&data, l);
+    buf_put(&data, report->envelope);
+    buf_put(&data, report->body);
+    must(buf_ok(&data));
+    segment_put_record(&s->gathering->states, RECORD_LETTER, 0, buf_str(&data));
+    buf_finish(&data);
+    return l;
+}
+
+struct spool_letter *spool_add_report(struct spool *s, const struct spool_own_letter *report,
+                                      struct spool_letter *letter,
+                                      const struct spool_change *changes, size_t change_count)
+{
+    struct batch *b = s->gathering;
+    if (b->report_count == b->report_cap) {
+        b->report_cap = b->report_cap ? b->report_cap * 2 : 16;
+        b->reports = realloc(b->reports, b->report_cap * sizeof b->reports[0]);
+        must(b->reports != NULL);
+    }
+    struct report_place *place = &b->reports[b->report_count++];
+    place->at = b->states.len;
+    place->letter = put_report(s, report);
+    place->record = b->states.len - place->at;
+    b->state_records++;
+    for (size_t i = 0; i < change_count; i++)
+        spool_set_state(s, letter, changes[i].recipient, changes[i].state, changes[i].next_s,
+                        changes[i].reason);
+    place->end = b->states.len;
+    return place->letter;
 }
 
 // ---- reading

@@ -29,7 +29,9 @@ enum spool_state {
 
 struct spool_recipient {
     uint8_t state;     // enum spool_state, as durable or about to be
-    uint8_t busy;      // the owner's mark: an attempt is under way
+    uint8_t busy : 2;  // the owner's marks: an attempt is under way,
+    uint8_t tried : 1; // there was one since the start, or since an order,
+    uint8_t told : 1;  // and its sender was told of the delay, which a state keeps
     uint16_t attempts; // stays at 65535
     uint16_t reason;   // of the last failure: spool_reason
     uint32_t next_s;   // wall clock, seconds since 1970: the next attempt
@@ -50,6 +52,7 @@ struct spool_letter {
     uint64_t body_size;
     uint32_t recipient_count;
     uint32_t pending;    // recipients not yet at their end
+    uint32_t since_s;    // the owner's: when its age began
     uint16_t holders;    // jobs that read it now: it is not moved meanwhile
     uint8_t scan_flags;  // enum scan_flags, found in our private copy
     bool durable : 1;    // its batch is on disk
@@ -129,6 +132,24 @@ MUST_USE enum spool_added spool_add_large(struct spool *spool, struct large *lar
 // DROPPED, FAILED) `pending` falls.
 void spool_set_state(struct spool *spool, struct spool_letter *letter, uint32_t recipient,
                      enum spool_state state, uint32_t next_s, struct str reason);
+
+// A letter of our own that tells of what becomes of another one (promise 10): it and the changes
+// of that one's states stand in one frame, or neither is there. It is treated as states are: it may
+// use the reserve, and is written again when its batch fails, so it is always durable in the end.
+struct spool_own_letter {
+    struct mail_id id;
+    uint32_t recipient_count;
+    struct str envelope, body; // encoded; of at most LIMIT_report octets
+};
+struct spool_change {
+    uint32_t recipient;
+    enum spool_state state;
+    uint32_t next_s;
+    struct str reason;
+};
+struct spool_letter *spool_add_report(struct spool *spool, const struct spool_own_letter *report,
+                                      struct spool_letter *letter,
+                                      const struct spool_change *changes, size_t change_count);
 
 // Calls waiter->done when all that was added up to now is durable (or failed).
 void spool_wait(struct spool *spool, struct spool_waiter *waiter);

@@ -21,7 +21,10 @@ enum record_kind {
                        // offset in the segment of its data; flags as the letter's
 };
 
-enum { RECORD_LARGE = 1 }; // flag of RECORD_LETTER
+enum {
+    RECORD_LARGE = 1, // flag of RECORD_LETTER
+    RECORD_TOLD = 1,  // flag of RECORD_STATE
+};
 
 enum {
     LETTER_FIXED = 16 + 4 + 4 + 8 + 4 + 4 + 4,
@@ -48,14 +51,25 @@ struct move {
     uint32_t offset;
 };
 
+// A letter of our own among the states of a batch, and the states that belong to it.
+struct report_place {
+    struct spool_letter *letter;
+    size_t at, end; // in `states`
+    size_t record;  // octets of the letter's record, which stands at the beginning
+};
+
 // What gathers, or is on its way to the disk.
 struct batch {
     struct spool *spool;
     struct os_job job;
     struct buf frame;  // header room, then the letters' records; states are appended when sealed
-    struct buf states; // state records
+    struct buf states; // state records, and reports with theirs
     uint32_t letter_records, state_records, frame_records;
     size_t states_done, states_framed; // octets of `states` that are durable; that fly too
+    size_t states_at;                  // in the frame, where they begin
+    struct report_place *reports;
+    size_t report_count, report_cap;
+    size_t reports_done, reports_framed; // as of the states
     struct link letters; // new ones; their offsets count from the frame until it is sealed
     struct link waiters;
     struct spool_letter **ended; // letters whose last state is in this batch

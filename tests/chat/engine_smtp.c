@@ -3,7 +3,8 @@
 //
 //     @config max_message=1000         of struct smtp_server_config; also max_recipients=N,
 //                                      bare_newline=refuse
-//     @rcpt ADDRESS ok                 a mailbox, or what RCPT answers: a name of replies.def
+//     @rcpt ADDRESS ok                 a mailbox, or what RCPT answers: a name of replies.def, and
+//                                      what stands for its %s; its domain is hosted
 //     @mail NAME, @data NAME, @end NAME    what MAIL, DATA, the end of data answer
 #include "engine.h"
 
@@ -20,6 +21,7 @@ enum {
 struct mailbox {
     struct str address; // folded
     enum smtp_reply reply;
+    struct str detail;
 };
 
 struct peer {
@@ -36,7 +38,6 @@ struct peer {
     bool closed;
 };
 
-static const char hosted[] = "example.test";
 static const char *const mailboxes[] = {
     "alice@example.test",
     "bob@example.test",
@@ -71,13 +72,14 @@ static struct str folded_key(struct peer *p, const struct address *address)
     return copy;
 }
 
-static bool add_mailbox(struct peer *p, struct str text, enum smtp_reply reply)
+static bool add_mailbox(struct peer *p, struct str text, enum smtp_reply reply, struct str detail)
 {
     struct err err;
     struct address address;
-    if (p->mailbox_count == MAILBOX_MAX || !address_read(text, &p->memory, &address, &err))
+    if (p->mailbox_count == MAILBOX_MAX || !address_read(text, &p->memory, &address, &err) ||
+        !arena_copy(&p->memory, detail, &detail))
         return false;
-    p->mailboxes[p->mailbox_count++] = (struct mailbox){folded_key(p, &address), reply};
+    p->mailboxes[p->mailbox_count++] = (struct mailbox){folded_key(p, &address), reply, detail};
     return true;
 }
 
@@ -98,7 +100,7 @@ static void *open_peer(void)
     p->data = SMTP_REPLY_go_ahead;
     p->end = SMTP_REPLY_queued;
     for (size_t i = 0; i < ARRAY_LEN(mailboxes); i++)
-        must(add_mailbox(p, str_of(mailboxes[i]), SMTP_REPLY_recipient_ok));
+        must(add_mailbox(p, str_of(mailboxes[i]), SMTP_REPLY_recipient_ok, STR("")));
     return p;
 }
 
@@ -132,11 +134,11 @@ static bool set_config(struct peer *p, struct str value)
 
 static bool set_mailbox(struct peer *p, struct str value)
 {
-    struct str address;
+    struct str address, name;
     enum smtp_reply reply = SMTP_REPLY_recipient_ok;
-    return str_cut(&value, ' ', &address) &&
-           (str_eq(value, STR("ok")) || find_reply(value, &reply)) &&
-           add_mailbox(p, address, reply);
+    return str_cut(&value, ' ', &address) && str_cut(&value, ' ', &name) &&
+           (str_eq(name, STR("ok")) || find_reply(name, &reply)) &&
+           add_mailbox(p, address, reply, value);
 }
 
 static bool set_peer(void *engine, struct str name, struct str value)
@@ -169,17 +171,31 @@ static void start_peer(void *engine)
     take_output(p);
 }
 
-// The open-relay rule in full: nothing leaves, and only known users are written to.
-static enum smtp_reply judge_recipient(struct peer *p, const struct address *address)
+static bool is_hosted(const struct peer *p, struct str domain)
 {
+    for (size_t i = 0; i < p->mailbox_count; i++) {
+        struct str address = p->mailboxes[i].address;
+        if (str_eq(str_skip(address, str_rindex(address, '@') + 1), domain))
+            return true;
+    }
+    return false;
+}
+
+// The open-relay rule in full: nothing leaves, and only known users are written to.
+static enum smtp_reply judge_recipient(struct peer *p, const struct address *address,
+                                       struct str *detail)
+{
+    *detail = STR("");
     if (address->kind == ADDRESS_POSTMASTER)
         return SMTP_REPLY_recipient_ok;
-    if (address->kind != ADDRESS_DOMAIN || !str_eq(address->folded_domain, str_of(hosted)))
+    if (address->kind != ADDRESS_DOMAIN || !is_hosted(p, address->folded_domain))
         return SMTP_REPLY_relay_denied;
     struct str key = folded_key(p, address);
     for (size_t i = p->mailbox_count; i-- > 0;)
-        if (str_eq(p->mailboxes[i].address, key))
+        if (str_eq(p->mailboxes[i].address, key)) {
+            *detail = p->mailboxes[i].detail;
             return p->mailboxes[i].reply;
+        }
     return SMTP_REPLY_no_such_user;
 }
 
@@ -195,13 +211,16 @@ static void end_letter(struct peer *p, const struct smtp_event *event)
 
 static void handle(struct peer *p, const struct smtp_event *event)
 {
+    struct str detail;
+    enum smtp_reply reply;
     switch (event->type) {
     case SMTP_ASK_MAIL:
         p->server.id = (struct mail_id){.bytes = {[MAIL_ID_SIZE - 1] = ++p->ids}};
         smtp_server_answer(&p->server, p->mail, STR(""));
         break;
     case SMTP_ASK_RCPT:
-        smtp_server_answer(&p->server, judge_recipient(p, event->address), STR(""));
+        reply = judge_recipient(p, event->address, &detail);
+        smtp_server_answer(&p->server, reply, detail);
         break;
     case SMTP_ASK_DATA:
         buf_clear(&p->body);

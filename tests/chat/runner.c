@@ -1,8 +1,10 @@
-// chat [--engine NAME] [--connect HOST:PORT] FILE...
+// chat [--engine NAME] [--connect HOST:PORT] FILE|FOLDER...
 //
-// Plays .chat scripts (script.h says how they are written) against an engine in memory, each three
-// ways: whole groups, byte by byte, cut at every CRLF; or against a running server, one way.
-// Prints TAP.
+// Plays .chat scripts (script.h says how they are written), all of them where a folder is named,
+// against an engine in memory, each three ways: whole groups, byte by byte, cut at every CRLF; or
+// against a running server, one way. What is called the server here is the engine's side, which
+// with --engine client is the client. Prints TAP.
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -12,7 +14,8 @@
 
 enum { OUTPUT_MAX = 4 * 1024 * 1024, SCRIPT_MAX = 1024 * 1024, CODE_LENGTH = 3 };
 
-static const struct chat_engine *const engines[] = {&chat_smtp, &chat_lmtp, &chat_pop3};
+static const struct chat_engine *const engines[] = {&chat_smtp, &chat_lmtp, &chat_pop3,
+                                                    &chat_client};
 
 // The server's side of a conversation: an engine, or a socket.
 struct server {
@@ -116,12 +119,18 @@ static bool skip_rest(struct talk *t, const struct chat_step *step, struct str c
     return true;
 }
 
+static bool is_client(const struct talk *t)
+{
+    return t->server->engine && t->server->engine->client;
+}
+
 static bool expect_once(struct talk *t, const struct chat_step *step)
 {
     struct str line;
     if (!next_line(t->server, &line))
         return differ(t, step, step->text, STR("nothing"));
-    if (!str_starts(line, step->text))
+    bool right = is_client(t) ? str_eq(line, step->text) : str_starts(line, step->text);
+    if (!right)
         return differ(t, step, step->text, line);
     if (step->text.len <= CODE_LENGTH && goes_on(line))
         return skip_rest(t, step, step->text);
@@ -140,7 +149,11 @@ static bool expect(struct talk *t, const struct chat_step *step)
 static bool expect_silence(struct talk *t, const struct chat_step *step)
 {
     struct str said = buf_str(output_of(t->server));
-    return said.len == 0 || differ(t, step, STR("no more replies"), said);
+    if (said.len > 0)
+        return differ(t, step, STR("no more replies"), said);
+    if (is_client(t))
+        said = buf_str(t->server->engine->results(t->server->state));
+    return said.len == 0 || differ(t, step, STR("no more results"), said);
 }
 
 static bool expect_close(struct talk *t, const struct chat_step *step)
@@ -148,6 +161,16 @@ static bool expect_close(struct talk *t, const struct chat_step *step)
     if (!has_closed(t->server))
         return differ(t, step, STR("<close>"), STR("an open connection"));
     return expect_silence(t, step);
+}
+
+static bool expect_result(struct talk *t, const struct chat_step *step)
+{
+    struct buf *results = t->server->engine->results(t->server->state);
+    struct str line = str_sub(buf_str(results), 0, str_index(buf_str(results), '\n'));
+    if (!str_starts(line, step->text))
+        return differ(t, step, step->text, line);
+    buf_drop(results, line.len + (line.len < results->len));
+    return true;
 }
 
 static bool expect_letter(struct talk *t, const struct chat_step *step)
@@ -194,6 +217,12 @@ static bool play_step(struct talk *t, size_t *at)
     switch (step->kind) {
     case CHAT_SEND:
         return say_group(t, at);
+    case CHAT_HANG_UP:
+        t->server->engine->hang_up(t->server->state);
+        return true;
+    case CHAT_SILENCE:
+        t->server->engine->fall_silent(t->server->state);
+        return true;
     case CHAT_EXPECT:
         return expect(t, step);
     case CHAT_REST:
@@ -203,6 +232,8 @@ static bool play_step(struct talk *t, size_t *at)
     case CHAT_LETTER:
     case CHAT_LETTER_END:
         return expect_letter(t, step);
+    case CHAT_RESULT:
+        return expect_result(t, step);
     }
     return false;
 }
@@ -322,7 +353,7 @@ static void run_file(struct totals *totals, const char *path, const struct chat_
     if (!read_whole(path, &text)) {
         buf_put(&why, STR("0: cannot be read"));
         tell(totals, path, "", false, &why);
-    } else if (!chat_read(buf_str(&text), &process, &script, &err)) {
+    } else if (!chat_read(buf_str(&text), engine->client, &process, &script, &err)) {
         buf_putf(&why, "%d: %s", err.code, err.text);
         tell(totals, path, "", false, &why);
     } else {
@@ -331,6 +362,34 @@ static void run_file(struct totals *totals, const char *path, const struct chat_
     arena_finish(&process);
     buf_finish(&why);
     buf_finish(&text);
+}
+
+static int is_script(const struct dirent *entry)
+{
+    return str_ends(str_of(entry->d_name), STR(".chat"));
+}
+
+// A folder's scripts in the order of their names; or one file.
+static void run_path(struct totals *totals, const char *path, const struct chat_engine *engine,
+                     struct str where)
+{
+    struct dirent **entries;
+    int count = scandir(path, &entries, is_script, alphasort);
+    if (count < 0) {
+        run_file(totals, path, engine, where);
+        return;
+    }
+    for (int i = 0; i < count; i++) {
+        struct buf file;
+        buf_init(&file, OUTPUT_MAX);
+        buf_putf(&file, "%s/%s", path, entries[i]->d_name);
+        buf_put_byte(&file, '\0');
+        must(buf_ok(&file));
+        run_file(totals, file.ptr, engine, where);
+        buf_finish(&file);
+        free(entries[i]);
+    }
+    free(entries);
 }
 
 static const struct chat_engine *find_engine(const char *name)
@@ -356,12 +415,12 @@ int main(int argc, char **argv)
         else
             engine = NULL;
     }
-    if (!engine || at >= argc) {
-        fprintf(stderr, "usage: chat [--engine NAME] [--connect HOST:PORT] FILE...\n");
+    if (!engine || at >= argc || (engine->client && where.len > 0)) {
+        fprintf(stderr, "usage: chat [--engine NAME] [--connect HOST:PORT] FILE|FOLDER...\n");
         return 64;
     }
     for (; at < argc; at++)
-        run_file(&totals, argv[at], engine, where);
+        run_path(&totals, argv[at], engine, where);
     printf("1..%u\n", totals.played);
     return totals.failed > 0;
 }

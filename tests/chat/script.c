@@ -1,13 +1,12 @@
 #include "script.h"
 
-#include "base/buf.h"
-
 enum { TEXT_MAX = 4 * 1024 * 1024 };
 
 struct reader {
     struct chat_script *script;
     struct arena *arena;
     struct err *err;
+    bool client; // S lines are sent, C lines expected
     unsigned line;
 };
 
@@ -46,7 +45,7 @@ static bool put_escape(struct buf *out, struct str text, size_t *at)
     return true;
 }
 
-static bool put_unescaped(struct buf *out, struct str text)
+bool chat_unescape(struct buf *out, struct str text)
 {
     for (size_t at = 0; at < text.len;) {
         if (text.ptr[at] != '\\') {
@@ -67,7 +66,7 @@ static bool put_repeated(struct buf *out, struct str text)
     if (!str_cut(&text, ' ', &count) || !str_to_u64(count, &n))
         return false;
     while (n-- > 0 && buf_ok(out))
-        if (!put_unescaped(out, text))
+        if (!chat_unescape(out, text))
             return false;
     return true;
 }
@@ -91,7 +90,7 @@ static bool read_send(struct reader *r, char form, struct str text)
         buf_put(&bytes, text);
         buf_put(&bytes, STR("\r\n"));
     } else {
-        ok = form == '*' ? put_repeated(&bytes, text) : put_unescaped(&bytes, text);
+        ok = form == '*' ? put_repeated(&bytes, text) : chat_unescape(&bytes, text);
     }
     if (!ok || !buf_ok(&bytes))
         ok = wrong(r, "a wrong escape, or too much text");
@@ -156,35 +155,55 @@ static bool read_directive(struct reader *r, struct str text)
     return true;
 }
 
+// A line that says all by itself.
+static bool read_word(const struct reader *r, struct str line, enum chat_kind *kind)
+{
+    static const struct {
+        const char *of_server, *of_client; // as the script spells it where that is our side
+        enum chat_kind kind;
+    } words[] = {
+        {"S<close>", "C<close>", CHAT_CLOSE}, {"S: ...", "C: ...", CHAT_REST},
+        {"M<end>", NULL, CHAT_LETTER_END},    {NULL, "S<close>", CHAT_HANG_UP},
+        {NULL, "S<silence>", CHAT_SILENCE},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        const char *word = r->client ? words[i].of_client : words[i].of_server;
+        *kind = words[i].kind;
+        if (word && str_eq(line, str_of(word)))
+            return true;
+    }
+    return false;
+}
+
 static bool read_line(struct reader *r, struct str line)
 {
     if (line.len == 0 || line.ptr[0] == '#')
         return true;
     if (line.ptr[0] == '@')
         return read_directive(r, str_skip(line, 1));
-    if (str_eq(line, STR("S<close>")))
-        return add_step(r, CHAT_CLOSE, STR(""));
-    if (str_eq(line, STR("M<end>")))
-        return add_step(r, CHAT_LETTER_END, STR(""));
-    if (str_eq(line, STR("S: ...")))
-        return add_step(r, CHAT_REST, STR(""));
+    enum chat_kind kind;
+    if (read_word(r, line, &kind))
+        return add_step(r, kind, STR(""));
     char who = line.ptr[0], form = line.len > 1 ? line.ptr[1] : '\0';
     // Editors drop the blank at the end of "C: ".
     if (line.len > 2 && line.ptr[2] != ' ')
         return wrong(r, "a space is missing");
     struct str text = str_skip(line, 3);
-    if (who == 'C' && (form == ':' || form == '~' || form == '*'))
+    if (who == (r->client ? 'S' : 'C') && (form == ':' || form == '~' || form == '*'))
         return read_send(r, form, text);
-    if (who == 'S' && form == ':')
+    if (who == (r->client ? 'C' : 'S') && form == ':')
         return add_step(r, CHAT_EXPECT, text);
-    if (who == 'S' && form == '*')
+    if (who == (r->client ? 'C' : 'S') && form == '*')
         return read_expect_repeated(r, text);
-    if (who == 'M' && form == ':')
+    if (who == 'M' && form == ':' && !r->client)
         return add_step(r, CHAT_LETTER, text);
-    return wrong(r, "neither C, S, M, @ nor a comment");
+    if (who == 'R' && form == ':' && r->client)
+        return add_step(r, CHAT_RESULT, text);
+    return wrong(r, "neither C, S, M, R, @ nor a comment");
 }
 
-bool chat_read(struct str text, struct arena *arena, struct chat_script *script, struct err *err)
+bool chat_read(struct str text, bool client, struct arena *arena, struct chat_script *script,
+               struct err *err)
 {
     size_t lines = 1;
     for (size_t i = 0; i < text.len; i++)
@@ -193,7 +212,7 @@ bool chat_read(struct str text, struct arena *arena, struct chat_script *script,
     script->steps = arena_alloc_array(arena, lines, sizeof *script->steps);
     script->settings = arena_alloc_array(arena, lines, sizeof *script->settings);
     must(script->steps && script->settings);
-    struct reader r = {.script = script, .arena = arena, .err = err};
+    struct reader r = {.script = script, .arena = arena, .err = err, .client = client};
     struct str line;
     while (str_cut(&text, '\n', &line)) {
         r.line++;

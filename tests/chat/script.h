@@ -15,13 +15,30 @@
 //     M<end>                    the letter has no more lines
 //
 // All C lines up to the next S are one group: they are sent in one write.
+//
+// Where the engine is a client, S and C change places, C lines are expected whole, and there are:
+//
+//     S<close>                  the server closes
+//     S<silence>                the server says nothing for as long as the engine waits
+//     R: text                   the next result begins so: a recipient's, or the session's
 #ifndef CHAT_SCRIPT_H
 #define CHAT_SCRIPT_H
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/err.h"
 
-enum chat_kind { CHAT_SEND, CHAT_EXPECT, CHAT_REST, CHAT_CLOSE, CHAT_LETTER, CHAT_LETTER_END };
+enum chat_kind {
+    CHAT_SEND,
+    CHAT_HANG_UP,
+    CHAT_SILENCE,
+    CHAT_EXPECT,
+    CHAT_REST,
+    CHAT_CLOSE,
+    CHAT_LETTER,
+    CHAT_LETTER_END,
+    CHAT_RESULT,
+};
 
 struct chat_step {
     enum chat_kind kind;
@@ -52,8 +69,10 @@ struct chat_script {
     unsigned ways;
 };
 
-// On an error err.code is the line.
-MUST_USE bool chat_read(struct str text, struct arena *arena, struct chat_script *script,
-                        struct err *err);
+// client: whose side the engine has. On an error err.code is the line.
+MUST_USE bool chat_read(struct str text, bool client, struct arena *arena,
+                        struct chat_script *script, struct err *err);
+// Adds bytes that are written with \r \n \t \\ \xNN. False for any other escape.
+MUST_USE bool chat_unescape(struct buf *out, struct str text);
 
 #endif

@@ -6,7 +6,7 @@ import signal
 import socket
 import unittest
 
-from instance import BUILD, PLAIN, Instance, many_sockets, memory, wait_for
+from instance import BUILD, PLAIN, Client, Instance, many_sockets, memory, wait_for
 
 ALICE, BOB = "alice@example.test", "bob@example.test"
 TOO_LONG = "552 5.3.4 The header is too long, or has too many fields"
@@ -134,6 +134,22 @@ class Abuse(unittest.TestCase):
         wait_for(lambda: [event["code"] for event in self.instance.events("refused")
                           if event["rule"] == "early"] == [421], "its event")
 
+    def test_clause_9_text_before_the_354(self):
+        """A client that sends DATA and its letter in one has not waited: what it sent is no letter, and no
+        command either."""
+        with self.instance.smtp() as client:
+            client.command("MAIL FROM:<a@example.org>", 250)
+            client.command(f"RCPT TO:<{BOB}>", 250)
+            os.kill(self.receiver, signal.SIGSTOP)
+            try:
+                client.send(b"DATA\r\nSubject: early\r\n\r\n.\r\nRSET\r\n")
+            finally:
+                os.kill(self.receiver, signal.SIGCONT)
+            code, said = client.reply()
+            self.assertEqual((code, said[:5]), (421, "4.7.0"))
+            self.assertTrue(client.closed())
+        self.good_client()
+
     def talks_and_never_reads(self, client, talk):
         """Until the server takes no more from it, which it does not for ever: its replies wait."""
         client.socket.settimeout(2)
@@ -195,7 +211,7 @@ class Floods(unittest.TestCase):
 
     def refused(self, instance, rule):
         """The codes of those that the rule turned away, once there are some."""
-        return wait_for(lambda: [event["code"] for event in instance.events("refused")
+        return wait_for(lambda: [event.get("code") for event in instance.events("refused")
                                  if event["rule"] == rule], f"refused by {rule}")
 
     def test_sessions_of_one_address(self):
@@ -234,6 +250,34 @@ class Floods(unittest.TestCase):
                 client.letter("a@example.org", [ALICE], b"Subject: served\r\n\r\n")
             self.assertLess(memory(receiver)["VmHWM"], BOUND)
 
+    def test_floods_of_pop3(self):
+        with Instance(settings=self.settings(sessions_per_address=2)) as instance:
+            clients = [Client((instance.address, instance.pop3_port)) for _ in range(4)]
+            self.assertEqual([client.line().partition(b" ")[0] for client in clients],
+                             [b"+OK", b"+OK", b"-ERR", b"-ERR"])
+            self.assertTrue(clients[3].closed())
+            self.refused(instance, "sessions_per_address")
+            for client in clients:
+                client.close()
+
+    def test_fewer_descriptors_than_sessions(self):
+        """Who is one too many hears it: nobody waits unheard for a descriptor."""
+        with Instance(start=False, settings={"receivers": 1}) as instance:
+            few = os.path.join(instance.top, "few")
+            with open(few, "w", encoding="utf-8") as file:
+                file.write(f'#!/bin/sh\nulimit -n 600 && exec {instance.command} "$@"\n')
+            os.chmod(few, 0o700)
+            instance.command = few
+            instance.start()
+            self.assertIn("the system allows 600", instance.said())
+            codes = []
+            clients = [instance.smtp(greet=False) for _ in range(100)]
+            for client in clients:
+                codes.append(client.reply()[0])
+            self.assertEqual(codes, [220] * 88 + [421] * 12)
+            for client in clients:
+                client.close()
+
     def test_sessions_in_all(self):
         with Instance(settings={"max_sessions": 4}) as instance:
             clients = [instance.smtp() for _ in range(4)]
@@ -257,11 +301,39 @@ class Floods(unittest.TestCase):
             instance.settle()
             self.assertEqual(instance.letters(ALICE), [])
 
+    def many(self, number):
+        return {"max_sessions": number + 100, "smtp_idle": "1h", "receivers": 1}
+
+    def test_ten_thousand_slow_letters(self):
+        """Each has said DATA, and then nothing, or an octet: the arena is not theirs, and a good client's
+        letter is taken."""
+        number = min(10000, many_sockets())
+        with Instance(build=PLAIN, settings=self.many(number)) as instance:
+            clients = []
+            try:
+                for _ in range(number):
+                    client = instance.smtp(greet=False)
+                    clients.append(client)
+                    client.expect(220)
+                    client.send(b"HELO localhost\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<%s>\r\nDATA\r\n"
+                                % BOB.encode())
+                for client in clients:
+                    for code in (250, 250, 250, 354):
+                        client.expect(code)
+                for octet in (b"", b"S"):
+                    for client in clients:
+                        client.send(octet)
+                    with instance.smtp() as client:
+                        client.letter("a@example.org", [ALICE], b"Subject: served\r\n\r\n" + b"text\r\n" * 20000)
+            finally:
+                for client in clients:
+                    client.close()
+
     def test_ten_thousand_slow_senders(self):
         """Each has begun a command; a good client's letters are taken meanwhile, and what the slow
         ones cost is some hundred octets each."""
         number = min(10000, many_sockets())
-        with Instance(build=PLAIN, settings={"max_sessions": number + 100, "smtp_idle": "1h"}) as instance:
+        with Instance(build=PLAIN, settings=self.many(number)) as instance:
             receiver = instance.child("receiver")["pid"]
             before = memory(receiver)["VmRSS"]
             clients = []

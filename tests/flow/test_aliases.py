@@ -146,11 +146,12 @@ class Elsewhere(House):
     way out."""
 
     def waiting(self, queue_id, count):
-        wait_for(lambda: count == len([event for event in self.instance.events("deferred")
-                                       if event["id"] == queue_id]), "an attempt for each")
-        found = [json.loads(line) for line in self.run_ok("queue", "list", "--json").splitlines()]
-        return sorted((item["to"], item["from"]) for item in found
-                      if item["id"] == queue_id and item["state"] == "deferred")
+        def tried():
+            found = [json.loads(line) for line in self.instance.ask("queue list").splitlines()]
+            return [(item["to"], item["from"]) for item in found
+                    if item["id"] == queue_id and item["state"] in ("held", "deferred")]
+        wait_for(lambda: len(tried()) == count, "an attempt for each")
+        return sorted(tried())
 
     def test_alias(self):
         """Anybody may write to an alias of this host; the reverse-path stays, each address elsewhere
@@ -205,6 +206,20 @@ class Users(House):
         self.run_ok("user", "moved", ALICE, "--none")
         self.send(ALICE)
         self.assertEqual(self.got(), {ALICE: 1, OTHER: 1})
+
+    def test_moved_to_an_address_beyond_ascii(self):
+        """RFC 6531 3.7.4.1; the log tells what the client heard."""
+        self.run_ok("user", "moved", ALICE, "爱丽丝@elsewhere.example")
+        code, text = self.reply(ALICE)
+        self.assertEqual((code, text.partition(" [")[0]),
+                         (551, "5.1.6 User has moved; please try 爱丽丝@elsewhere.example"))
+        with self.instance.smtp() as client:
+            client.command("MAIL FROM:<x@client.example>", 250)
+            client.command(f"RCPT TO:<{ALICE}>", 550)
+        wait_for(lambda: [event["code"] for event in self.instance.events("refused")] == [551, 550],
+                 "their events")
+
+    def test_what_moved_wants(self):
         self.refused("user", "moved", ALICE, code=64)
         self.refused("user", "moved", ALICE, OTHER, "--none", code=64)
 

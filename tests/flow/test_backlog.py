@@ -29,9 +29,9 @@ class List(unittest.TestCase):
             self.assertEqual(sorted(count.values()), [1] * 40000 + [2500] * 30)
             table = instance.run("queue", "list").splitlines()
             self.assertEqual(sum(ALICE in line for line in table), len(rows))
-            self.assertIn("no such place", instance.ask("queue list 1 2", wanted=False))
-            self.assertIn("no such place", instance.ask("queue list 1 2 x", wanted=False))
-            self.assertEqual(instance.ask("queue list 999999 0 0"), "")
+            self.assertIn("no such place", instance.ask("queue list 1", wanted=False))
+            self.assertIn("no such place", instance.ask("queue list 1 x", wanted=False))
+            self.assertEqual(instance.ask("queue list 999999 0"), "")
 
 
 class Pace(unittest.TestCase):

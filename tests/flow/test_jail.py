@@ -18,10 +18,10 @@ EVENT = r"anon_inode:\[eventfd\]"  # threads tell the loop
 DATABASE = r"i/state/{}\.db(-wal|-shm)?"
 MAILDIRS = r"i/mail(/example\.test(/[^/]+(/(new|cur|tmp))?)?)?"
 HOLDS = {
-    "directory": [DATABASE.format("directory")],
+    "directory": [DATABASE.format("directory"), DATABASE.format("usage")],
     "login": [DATABASE.format("login"), DATABASE.format("directory"), EVENT],
     "queue": [r"i/spool(/lock|/log(/\d+)?|/body|/corrupt)?", EVENT],
-    "postman": [MAILDIRS],  # kept open between batches
+    "postman": [MAILDIRS, EVENT],  # kept open between batches
     "reader": [r"i/mail"],
     "receiver": [],
     "porter": [],

@@ -102,6 +102,10 @@ class Letter(unittest.TestCase):
         body = b"From: a@example.org\r\nTo: undisclosed-recipients:;\r\nSubject: blind\r\n\r\nx\r\n"
         with self.instance.smtp() as client:
             client.letter("a@example.org", [ALICE, BOB, CHINESE], body, " SMTPUTF8")
+        self.instance.settle()
+        unique_ids = {os.path.basename(path).partition(",")[0] for user in (ALICE, BOB, CHINESE)
+                      for path in self.instance.names(user)}
+        self.assertEqual(len(unique_ids), 1, "they count the recipients")
         letters = [self.fetch(user) for user in (ALICE, BOB, CHINESE)]
         self.assertEqual([len(found) for found in letters], [1, 1, 1])
         users = [user.partition("@")[0].encode() for user in (ALICE, BOB, CHINESE)]

@@ -38,7 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0)
         return 0;
     struct str text = str_from(data + 1, size - 1), pieces[PIECES_MAX];
-    struct maildir_name name = {.recipient = 0};
+    struct maildir_name name = {.size = 0};
     struct maildir_pieces letter_text;
     struct arena session;
     struct buf disk;

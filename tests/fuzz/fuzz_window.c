@@ -4,14 +4,9 @@
 
 #include "base/crc32c.h"
 #include "base/limits.h"
+#include "within.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static bool within(struct str all, struct str part)
-{
-    return part.ptr >= all.ptr && part.len <= all.len &&
-           (size_t)(part.ptr - all.ptr) <= all.len - part.len;
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -3,14 +3,9 @@
 #include "store/window.h"
 
 #include "base/limits.h"
+#include "within.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static bool within(struct str all, struct str part)
-{
-    return part.ptr >= all.ptr && part.len <= all.len &&
-           (size_t)(part.ptr - all.ptr) <= all.len - part.len;
-}
 
 static void check(const struct window_view *view, struct str items, uint64_t body)
 {

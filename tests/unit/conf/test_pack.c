@@ -40,6 +40,8 @@ static struct conf good(struct conf_listen *listen)
     conf.limits.smtp_idle = 1000;           conf.limits.pop3_idle = 1000;
     conf.limits.drain = 3600000;            conf.limits.arena = 4194304;
     conf.limits.disk_reserve = 0;           conf.limits.receivers = 64;
+    conf.limits.expire = 60000;             conf.limits.delay_notice = 60000;
+    conf.limits.reports_per_hour = 1;
     // clang-format on
     listen[0] = (struct conf_listen){.protocol = CONF_SMTP};
     assert_true(net_address_read(STR("127.0.0.1:25"), &listen[0].address));

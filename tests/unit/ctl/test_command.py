@@ -238,7 +238,7 @@ class Control(Instance):
         self.assertEqual(self.init()[0], 0)
 
     def test_not_running(self):
-        for command in (["status"], ["stop"], ["reload"], ["queue", "list"], ["queue", "count"]):
+        for command in (["status"], ["stop"], ["reload"]):
             code, out, err = self.on(*command)
             self.assertEqual((code, out), (1, ""))
             self.assertIn(f"not running (no answer at {self.dir}/state/control)", err)
@@ -262,9 +262,9 @@ class Control(Instance):
 
     def test_queue_list_of_several_pages(self):
         line = b'{"id":"%d","to":"a@example.test"}\n'
-        pages = ([b"ok\n" + line % 1 + line % 2 + b"more 5 4096 0\n"], [b"ok\nmore 6 7 8\n"],
+        pages = ([b"ok\n" + line % 1 + line % 2 + b"more 5 4096\n"], [b"ok\nmore 6 7\n"],
                  [b"ok\n" + line % 3])
-        questions = ["queue list\n", "queue list 5 4096 0\n", "queue list 6 7 8\n"]
+        questions = ["queue list\n", "queue list 5 4096\n", "queue list 6 7\n"]
         asked = self.answers(*pages)
         code, out, _ = self.on("queue", "list", "--json")
         self.assertEqual((code, asked), (0, questions))
@@ -289,6 +289,48 @@ class Control(Instance):
                           "1", "2026-11-22T00:00:01.000Z", "a\\x1b[2Jb"])
         self.answer(b"ok\n")
         self.assertEqual(self.on("queue", "list")[1], "")
+
+    def test_mailq_is_queue_list(self):
+        mailq = Path(self.dir).parent / "mailq"
+        mailq.symlink_to(Path(POSTHOUSE).resolve())
+        line = b'{"id":"X"}\n'
+        for words in (["-c", self.conf, "--json"], ["-c", self.conf, "--json", "--from", "<>"]):
+            asked = self.answer(b"ok\n" + line)
+            done = subprocess.run([mailq, *words], capture_output=True, timeout=60)
+            self.assertEqual((done.returncode, done.stdout), (0, line), done.stderr)
+            self.assertEqual(asked, ["queue list \tfrom=\n" if "--from" in words
+                                     else "queue list\n"])
+
+    def test_queue_orders(self):
+        counts = b'{"letters":%d,"recipients":%d,"under_way":%d}\n'
+        asked = self.answers([b"ok\n" + counts % (2, 3, 0) + b"more 1 2\n"],
+                             [b"ok\n" + counts % (1, 1, 1)])
+        code, out, _ = self.on("queue", "drop", "--domain", "Example.TEST", "--reason", "a b")
+        rest = f"\tdomain=example.test\treason=a b\tby=uid {os.getuid()}\n"
+        self.assertEqual((code, asked), (0, ["queue drop " + rest, "queue drop 1 2" + rest]))
+        self.assertEqual(out, "dropped: 3 letters, 4 recipients\nof these 1 under way: dropped when "
+                              "this attempt does not deliver\n")
+        ident = "01M80Y2SSZ3Z5PG6VW37S3B754"
+        self.answer(b"ok\n" + counts % (1, 1, 0))
+        self.assertEqual(self.on("queue", "hold", ident)[1], "held: 1 letter, 1 recipient\n")
+        self.answer(b"no no letter waits\n")
+        self.assertEqual(self.on("queue", "retry", ident), (1, "", "posthouse: no letter waits\n"))
+        self.answer(b"ok\nnot json\n")
+        self.assertEqual(self.on("queue", "release", "--all")[0], 1)
+        for words in ([], ["--all", ident], ["--from", "x y"], ["--older", "soon"], ["abc"]):
+            self.assertEqual(self.on("queue", "hold", *words)[0], 64, words)
+
+    def test_the_beginning_of_an_id(self):
+        one, two = (b'{"id":"01M80Y2SSZ3Z5PG6VW37S3B75%d"}\n' % n for n in range(2))
+        asked = self.answers([b"ok\n" + one + one], [b'ok\n{"letters":1,"recipients":2}\n'])
+        self.assertEqual(self.on("queue", "hold", "01m80y")[:2],
+                         (0, "held: 1 letter, 2 recipients\n"))
+        self.assertEqual(asked[0], "queue list \tid=01m80y\n")
+        self.assertIn("\tid=01M80Y2SSZ3Z5PG6VW37S3B750\t", asked[1])
+        self.answer(b"ok\n" + one + one + two)
+        self.assertIn("2 letters begin with 01M80Y", self.on("queue", "hold", "01M80Y")[2])
+        self.answer(b"ok\n")
+        self.assertEqual(self.on("queue", "show", "01M80Y")[0], 1)
 
     def test_queue_count(self):
         self.answer(b"ok\n", b"1234567\n")

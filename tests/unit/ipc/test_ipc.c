@@ -159,7 +159,7 @@ static void turns(struct box *b, int n)
 
 static bool ask(struct end *e, struct str text, void *owner)
 {
-    struct msg m = {.type = MSG_lookup, .lookup = {text}};
+    struct msg m = {.type = MSG_lookup, .lookup = {.recipient = text}};
     return ipc_request(e->channel, &m, owner);
 }
 
@@ -399,7 +399,7 @@ static void each_broken_rule_ends_the_channel(void **state)
 {
     struct box *b = *state;
     size_t before = open_descriptors();
-    struct msg lookup = {.type = MSG_lookup, .lookup = {STR("a@b")}}, m;
+    struct msg lookup = {.type = MSG_lookup, .lookup = {.recipient = STR("a@b")}}, m;
 
     bare(b, IPC_DIRECTORY, IPC_QUEUE); // a receiver's message, from the queue
     say(b, &lookup, -1);
@@ -490,7 +490,7 @@ static void messages_may_come_octet_by_octet(void **state)
 {
     struct box *b = *state;
     struct buf bytes;
-    struct msg m = {.type = MSG_lookup, .lookup = {STR("\xe4\xbd\xa0@b.test")}};
+    struct msg m = {.type = MSG_lookup, .lookup = {.recipient = STR("\xe4\xbd\xa0@b.test")}};
     buf_init(&bytes, LIMIT_message);
     msg_put(&bytes, &m);
     bare(b, IPC_DIRECTORY, IPC_RECEIVER);

@@ -233,7 +233,7 @@ static void a_flag_is_0_or_1_and_a_text_ends_in_its_message(void **state)
         assert_int_equal(msg_read(&in, &m), v <= 1 ? 1 : -1);
     }
     buf_clear(&bytes);
-    m = (struct msg){.type = MSG_lookup, .lookup = {STR("four")}};
+    m = (struct msg){.type = MSG_count, .count = {STR("four")}};
     msg_put(&bytes, &m);
     static const uint32_t lengths[] = {0, 3, 5, 0x7fffffff, 0x80000000, UINT32_MAX};
     for (size_t i = 0; i < ARRAY_LEN(lengths); i++) {
@@ -247,18 +247,18 @@ static void a_flag_is_0_or_1_and_a_text_ends_in_its_message(void **state)
 static void the_longest_text_fits(void **state)
 {
     struct buf body, bytes;
-    struct msg m = {.type = MSG_lookup};
+    struct msg m = {.type = MSG_count};
     (void)state;
     buf_init(&body, 1 << 20);
     buf_init(&bytes, 1 << 20);
     buf_reserve(&body, LIMIT_message);
     memset(body.ptr, 'x', LIMIT_message);
-    m.lookup.recipient = str_from(body.ptr, LIMIT_message - HEADER - 4);
+    m.count.mailbox = str_from(body.ptr, LIMIT_message - HEADER - 4);
     msg_put(&bytes, &m);
     assert_int_equal(bytes.len, LIMIT_message);
     struct str in = buf_str(&bytes);
     assert_int_equal(msg_read(&in, &m), 1);
-    assert_int_equal(m.lookup.recipient.len, LIMIT_message - HEADER - 4);
+    assert_int_equal(m.count.mailbox.len, LIMIT_message - HEADER - 4);
     buf_finish(&body);
     buf_finish(&bytes);
 }

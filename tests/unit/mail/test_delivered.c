@@ -44,6 +44,15 @@ static void what_is_no_token(void **state)
                  "");
 }
 
+// What a line leaves behind is not read again with the next one.
+static void a_line_is_read_once(void **state)
+{
+    (void)state;
+    check_tokens("Delivered-To: bob@example.test (2AGC254QZXTTRSQS)\r\n\n", "2AGC254QZXTTRSQS");
+    check_tokens("Delivered-To: (2AGC254QZXTTRSQS)\r\nd\nDelivered-To:\r\n\r\n",
+                 "2AGC254QZXTTRSQS");
+}
+
 static void not_more_than_the_limit(void **state)
 {
     (void)state;
@@ -61,6 +70,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tokens_of_the_header),
         cmocka_unit_test(what_is_no_token),
+        cmocka_unit_test(a_line_is_read_once),
         cmocka_unit_test(not_more_than_the_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -108,8 +108,10 @@ static void what_was_written_is_read(void **state)
 static const char layout_1[] = "\x01" HEAD ADDRESSES;
 static const char layout_2[] = "\x02" HEAD "\x10\x00"
                                "0123456789ABCDEF" ADDRESSES;
+static const char layout_3[] = "\x03" HEAD "\x10\x00"
+                               "0123456789ABCDEF" ADDRESSES;
 
-static void the_first_layout_is_read(void **state)
+static void older_layouts_are_read(void **state)
 {
     (void)state;
     struct arena arena;
@@ -120,6 +122,52 @@ static void the_first_layout_is_read(void **state)
     assert_int_equal(e.delivered.len, 0);
     assert_int_equal(e.recipient_count, 1);
     assert_true(str_eq(e.recipients[0].local, STR("d")));
+    assert_true(envelope_read(str_from(layout_2, sizeof layout_2 - 1), &arena, &e, &err));
+    assert_int_equal(e.delivered.len, 16);
+    assert_null(e.wishes);
+    arena_finish(&arena);
+}
+
+static void wishes_are_kept(void **state)
+{
+    (void)state;
+    const struct envelope_wish wishes[] = {{NOTIFY_SUCCESS | NOTIFY_DELAY, STR("rfc822;d@e")},
+                                           {NOTIFY_NEVER, STR("")}};
+    const char *const recipients[] = {"d@e", "f@g"};
+    struct arena arena;
+    struct buf bytes;
+    struct envelope read;
+    struct err err;
+    arena_init(&arena, ARENA_LIMIT);
+    buf_init(&bytes, LIMIT_envelope);
+    struct envelope e = sample(&arena, "a@b", recipients, 2);
+    e.flags |= ENVELOPE_LAST;
+    envelope_put(&bytes, &e);
+    size_t without = bytes.len;
+    buf_clear(&bytes);
+    e.envid = STR("QQ 1");
+    e.returns = RETURN_HEADERS;
+    e.wishes = wishes;
+    envelope_put(&bytes, &e);
+    assert_int_equal(bytes.len, without + 2 + 4 + 1 + 2 * 3 + 10);
+    assert_true(envelope_read(buf_str(&bytes), &arena, &read, &err));
+    assert_int_equal(read.flags, e.flags);
+    assert_true(str_eq(read.envid, e.envid));
+    assert_int_equal(read.returns, RETURN_HEADERS);
+    for (size_t i = 0; i < ARRAY_LEN(wishes); i++) {
+        assert_int_equal(read.wishes[i].notify, wishes[i].notify);
+        assert_true(str_eq(read.wishes[i].original, wishes[i].original));
+    }
+    bytes.ptr[bytes.len - 3] = 16;
+    assert_false(envelope_read(buf_str(&bytes), &arena, &read, &err));
+    assert_string_equal(err.text, "damaged envelope: unknown NOTIFY");
+    bytes.ptr[without + 6] = 3;
+    assert_false(envelope_read(buf_str(&bytes), &arena, &read, &err));
+    assert_string_equal(err.text, "damaged envelope: unknown RET");
+    bytes.ptr[0] = 2; // has none
+    assert_false(envelope_read(buf_str(&bytes), &arena, &read, &err));
+    assert_string_equal(err.text, "damaged envelope: unknown flags");
+    buf_finish(&bytes);
     arena_finish(&arena);
 }
 
@@ -153,8 +201,8 @@ static void the_layout_is_fixed(void **state)
     e.login = STR("");
     e.delivered = STR("0123456789ABCDEF");
     envelope_put(&bytes, &e);
-    assert_int_equal(bytes.len, sizeof layout_2 - 1);
-    assert_memory_equal(bytes.ptr, layout_2, sizeof layout_2 - 1);
+    assert_int_equal(bytes.len, sizeof layout_3 - 1);
+    assert_memory_equal(bytes.ptr, layout_3, sizeof layout_3 - 1);
     buf_finish(&bytes);
     arena_finish(&arena);
 }
@@ -244,8 +292,9 @@ static void what_the_door_refuses(void **state)
     arena_init(&arena, ARENA_LIMIT);
     const struct envelope e = sample(&arena, "a@b", many_kinds, 2);
     check_refused(&arena, &e, VERSION_AT, 0);
-    check_refused(&arena, &e, VERSION_AT, 3);
-    check_refused(&arena, &e, FLAGS_AT, 8);
+    check_refused(&arena, &e, VERSION_AT, 4);
+    check_refused(&arena, &e, FLAGS_AT, 16);
+    check_refused(&arena, &e, FLAGS_AT + 3, (char)0x40); // announces what is not there
     check_refused(&arena, &e, FLAGS_AT + 3, (char)0x80);
 
     struct envelope bad = e;
@@ -375,7 +424,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_written_is_read),
         cmocka_unit_test(the_layout_is_fixed),
-        cmocka_unit_test(the_first_layout_is_read),
+        cmocka_unit_test(older_layouts_are_read),
+        cmocka_unit_test(wishes_are_kept),
         cmocka_unit_test(tokens_are_whole),
         cmocka_unit_test(every_cut_is_refused),
         cmocka_unit_test(every_octet_may_be_hostile),

@@ -53,6 +53,10 @@ static void lines(void **state)
                         "554 5.0.0 Transaction failed: a\\x0d\\x0ab\\%s\\x7f\r\n");
     assert_string_equal(put(&b, SMTP_REPLY_failed, STR("好"), NULL),
                         "554 5.0.0 Transaction failed: \\xe5\\xa5\\xbd\r\n");
+    assert_string_equal(put(&b, SMTP_REPLY_moved, STR("好@例子.测试"), NULL),
+                        "551 5.1.6 User has moved; please try 好@例子.测试\r\n");
+    assert_string_equal(put(&b, SMTP_REPLY_moved, STR("b\xf6se\n"), NULL),
+                        "551 5.1.6 User has moved; please try b\\xf6se\\x0a\r\n");
     buf_clear(&b);
     smtp_reply_put_more(&b, SMTP_REPLY_hello, STR("PIPELINING"));
     check_put(&b, "250-PIPELINING\r\n");

@@ -8,6 +8,7 @@
 #include "ipc/targets.h"
 #include "ipc/verdicts.h"
 #include "store/directory_db.h"
+#include "store/usage_db.h"
 #include "role_box.h"
 
 static const char *program;
@@ -24,6 +25,11 @@ struct fixture {
     struct ipc_channel *receiver, *queue;
     unsigned members; // targets of all pages
     uint64_t next;
+    // Quotas: the test plays postman and reader.
+    struct ipc_channel *postman, *reader;
+    bool account, counts, settles; // what was said or asked
+    uint32_t slot;
+    char counted[64]; // the mailbox that was to be counted last
 };
 
 static void keep(struct answer *answer, uint8_t verdict, struct str mailbox)
@@ -277,6 +283,243 @@ static void a_long_alias_comes_in_pages(void **state)
     free(members);
 }
 
+// ---- quotas
+
+static void on_account(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    struct fixture *f = ipc_context(channel);
+    (void)owner;
+    f->account = m->account.wanted;
+}
+
+static void on_count(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    struct fixture *f = ipc_context(channel);
+    (void)owner;
+    f->counts = true;
+    f->slot = m->slot;
+    snprintf(f->counted, sizeof(f->counted), "%.*s", STR_ARG(m->count.mailbox));
+}
+
+static void on_settle(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    struct fixture *f = ipc_context(channel);
+    (void)owner;
+    f->settles = true;
+    f->slot = m->slot;
+}
+
+static const struct ipc_handlers postman = {
+    .on = {[MSG_account] = on_account, [MSG_count] = on_count}};
+static const struct ipc_handlers reader = {.on = {[MSG_settle] = on_settle}};
+
+static void set_quota(struct fixture *f, const char *user, int64_t quota)
+{
+    struct address address;
+    struct err err;
+    assert_true(address_read(str_of(user), &f->box.arena, &address, &err));
+    assert_true(directory_db_set_quota(f->db, &address, quota, &err));
+}
+
+static void tell(struct fixture *f, enum ipc_type type, const char *mailbox, uint64_t octets)
+{
+    struct msg m = {.type = type};
+    if (type == MSG_used) {
+        m.used.mailbox = str_of(mailbox);
+        m.used.octets = octets;
+        m.used.letters = 1;
+    } else {
+        m.freed.mailbox = str_of(mailbox);
+        m.freed.octets = octets;
+        m.freed.letters = 1;
+    }
+    ipc_send(type == MSG_used ? f->postman : f->reader, &m);
+}
+
+static void answer_count(struct fixture *f, uint64_t octets)
+{
+    struct msg m = {.type = MSG_counted, .slot = f->slot};
+    m.counted.ok = true;
+    m.counted.octets = octets;
+    m.counted.letters = 1;
+    f->counts = f->settles = false;
+    ipc_send(f->postman, &m);
+}
+
+static void answer_settle(struct fixture *f)
+{
+    ipc_send(f->reader, &(struct msg){.type = MSG_settled, .slot = f->slot});
+}
+
+static uint8_t verdict_of(struct fixture *f, const char *recipient, uint64_t size)
+{
+    struct msg m = {.type = MSG_lookup};
+    struct answer answer = {.came = false};
+    m.lookup.recipient = str_of(recipient);
+    m.lookup.size = size;
+    assert_true(ipc_request(f->receiver, &m, &answer));
+    box_run(&f->box, &answer.came);
+    return answer.verdict;
+}
+
+// What was sent on other channels before has been heard when the look-up is answered: ask until it
+// is so.
+static void room_becomes(struct fixture *f, const char *recipient, uint64_t least)
+{
+    uint64_t end = os_monotonic_ms() + 30000;
+    while (verdict_of(f, recipient, least) != LOOKUP_LOCAL ||
+           verdict_of(f, recipient, least + 1) != LOOKUP_FULL)
+        assert_true(os_monotonic_ms() < end);
+}
+
+static void start_with_postman(struct fixture *f)
+{
+    start(f);
+    f->postman = box_peer(&f->box, IPC_POSTMAN, &postman, f);
+    f->reader = box_peer(&f->box, IPC_READER, &reader, f);
+}
+
+static void stop_with_postman(struct fixture *f)
+{
+    ipc_close(&f->postman);
+    ipc_close(&f->reader);
+}
+
+static void a_full_mailbox(void **state)
+{
+    struct fixture *f = *state;
+    add(f, "汉字@example.com");
+    add(f, "bob@example.com");
+    add_alias(f, "one@example.com", "汉字@example.com");
+    add_alias(f, "two@example.com", "汉字@example.com");
+    add_alias(f, "two@example.com", "bob@example.com");
+    set_quota(f, "汉字@example.com", 1000);
+    start_with_postman(f);
+    box_run(&f->box, &f->account);
+    box_run(&f->box, &f->counts);
+    assert_string_equal(f->counted, "example.com/汉字"); // the only one that has a quota
+    assert_int_equal(verdict_of(f, "汉字@example.com", 5000), LOOKUP_LOCAL); // nothing is known yet
+    answer_count(f, 400);
+    box_run(&f->box, &f->settles);
+    answer_settle(f);
+    room_becomes(f, "汉字@example.com", 600);
+    room_becomes(f, "one@example.com", 600);
+    assert_int_equal(verdict_of(f, "two@example.com", 5000), LOOKUP_LOCAL);
+    tell(f, MSG_used, "example.com/汉字", 500);
+    room_becomes(f, "汉字@example.com", 100);
+    tell(f, MSG_freed, "example.com/汉字", 200);
+    room_becomes(f, "汉字@example.com", 300);
+    set_quota(f, "汉字@example.com", 701); // seen at once
+    assert_int_equal(verdict_of(f, "汉字@example.com", 2), LOOKUP_FULL);
+    assert_int_equal(verdict_of(f, "汉字@example.com", 0), LOOKUP_LOCAL);
+    set_quota(f, "汉字@example.com", 700);
+    assert_int_equal(verdict_of(f, "汉字@example.com", 0), LOOKUP_FULL);
+    assert_int_equal(verdict_of(f, "postmaster@example.com", 0), LOOKUP_LOCAL);
+    stop_with_postman(f);
+}
+
+// roles/directory_usage.c says what becomes of differences while a mailbox is counted.
+static void differences_during_a_count(void **state)
+{
+    struct fixture *f = *state;
+    add(f, "alice@example.com");
+    set_quota(f, "alice@example.com", 1000);
+    start_with_postman(f);
+    box_run(&f->box, &f->counts);
+    tell(f, MSG_used, "example.com/alice", 50); // is in the answer
+    answer_count(f, 400);
+    tell(f, MSG_used, "example.com/alice", 100); // comes behind it
+    box_run(&f->box, &f->settles);
+    answer_settle(f);
+    room_becomes(f, "alice@example.com", 500);
+
+    // A removal whose word comes before `settled` spoils the count: it is done again.
+    set_quota(f, "alice@example.com", DIRECTORY_NO_QUOTA);
+    f->account = true;
+    while (f->account) { // what was known is forgotten
+        struct err err;
+        assert_true(loop_turn(f->box.loop, 100, &err));
+    }
+    set_quota(f, "alice@example.com", 1000);
+    f->counts = false;
+    box_run(&f->box, &f->counts);
+    answer_count(f, 400);
+    box_run(&f->box, &f->settles);
+    tell(f, MSG_freed, "example.com/alice", 30);
+    answer_settle(f);
+    box_run(&f->box, &f->counts);
+    answer_count(f, 370);
+    box_run(&f->box, &f->settles);
+    answer_settle(f);
+    room_becomes(f, "alice@example.com", 630);
+    stop_with_postman(f);
+}
+
+// A postman or reader that dies during a count leaves nothing half done.
+static void a_count_whose_counter_dies(void **state)
+{
+    struct fixture *f = *state;
+    add(f, "alice@example.com");
+    set_quota(f, "alice@example.com", 1000);
+    start_with_postman(f);
+    box_run(&f->box, &f->counts);
+    ipc_close(&f->postman);
+    f->counts = false;
+    f->postman = box_peer(&f->box, IPC_POSTMAN, &postman, f);
+    box_run(&f->box, &f->counts);
+    answer_count(f, 400);
+    box_run(&f->box, &f->settles);
+    ipc_close(&f->reader);
+    room_becomes(f, "alice@example.com", 600);
+    stop_with_postman(f);
+}
+
+static void drained_it_has_written_all(void **state)
+{
+    struct fixture *f = *state;
+    struct msg drain = {.type = MSG_drain};
+    struct usage_db *usage = NULL;
+    struct usage found = {0, 0};
+    struct err err;
+    bool known = false;
+    add(f, "alice@example.com");
+    set_quota(f, "alice@example.com", 1000);
+    start_with_postman(f);
+    box_run(&f->box, &f->counts);
+    answer_count(f, 400);
+    box_run(&f->box, &f->settles);
+    answer_settle(f);
+    room_becomes(f, "alice@example.com", 600);
+    tell(f, MSG_used, "example.com/alice", 77);
+    room_becomes(f, "alice@example.com", 523);
+    ipc_send(f->box.control, &drain);
+    box_run(&f->box, &f->box.drained);
+    assert_true(usage_db_open(&usage, f->box.state_dir, DATABASE_READ, &err));
+    assert_true(usage_db_find(usage, STR("example.com/alice"), &known, &found, &err));
+    assert_true(known);
+    assert_int_equal(found.octets, 477);
+    assert_int_equal(found.letters, 2);
+    usage_db_close(&usage);
+    stop_with_postman(f);
+}
+
+static void nothing_is_counted_where_nobody_has_a_quota(void **state)
+{
+    struct fixture *f = *state;
+    add(f, "alice@example.com");
+    set_quota(f, "alice@example.com", 0);
+    start_with_postman(f);
+    f->account = true;
+    while (f->account) { // it says no as soon as it sees the postman
+        struct err err;
+        assert_true(loop_turn(f->box.loop, 100, &err));
+    }
+    tell(f, MSG_used, "example.com/alice", 77);
+    assert_int_equal(verdict_of(f, "alice@example.com", UINT64_MAX), LOOKUP_LOCAL);
+    assert_false(f->counts);
+    stop_with_postman(f);
+}
+
 static void all_credits_at_once(void **state)
 {
     enum { ROUNDS = 4, CREDITS = 1024 };
@@ -321,9 +564,17 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-        CASE(it_answers_receiver_and_queue), CASE(changes_are_seen_at_once),
-        CASE(an_alias_is_asked_once),        CASE(a_long_alias_comes_in_pages),
-        CASE(all_credits_at_once),           CASE(it_does_not_start_without_its_database),
+        CASE(it_answers_receiver_and_queue),
+        CASE(changes_are_seen_at_once),
+        CASE(an_alias_is_asked_once),
+        CASE(a_long_alias_comes_in_pages),
+        CASE(a_full_mailbox),
+        CASE(differences_during_a_count),
+        CASE(a_count_whose_counter_dies),
+        CASE(drained_it_has_written_all),
+        CASE(nothing_is_counted_where_nobody_has_a_quota),
+        CASE(all_credits_at_once),
+        CASE(it_does_not_start_without_its_database),
     };
     must(argc == 2);
     program = argv[1];

@@ -24,6 +24,8 @@ struct desk {
     uint8_t verdict;
     bool utf8;
     uint8_t language;
+    bool settled;
+    uint64_t freed, freed_octets; // letters that were told, and their octets
 };
 
 static void on_admitted(struct ipc_channel *channel, struct msg *m, void *owner)
@@ -34,6 +36,25 @@ static void on_admitted(struct ipc_channel *channel, struct msg *m, void *owner)
     desk->verdict = m->admitted.verdict;
 }
 
+static void on_freed(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    struct desk *desk = CONTAINER_OF(ipc_context(channel), struct desk, stage);
+    (void)owner;
+    assert_true(str_eq(m->freed.mailbox, STR(ALICE)));
+    desk->freed += m->freed.letters;
+    desk->freed_octets += m->freed.octets;
+}
+
+static void on_settled(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    struct desk *desk = CONTAINER_OF(ipc_context(channel), struct desk, stage);
+    (void)m;
+    (void)owner;
+    desk->settled = true;
+}
+
+static const struct ipc_handlers directory = {
+    .on = {[MSG_freed] = on_freed, [MSG_settled] = on_settled}};
 static const struct ipc_handlers login = {.on = {[MSG_admitted] = on_admitted}};
 static const struct ipc_handlers porter = {.on = {NULL}};
 
@@ -167,6 +188,39 @@ static void test_session(void **state)
     assert_false(has_file(&desk, "cur/" SECOND ",S=9,W=11,N:2,S"));
     assert_true(has_file(&desk, "new/" FIRST ",S=22,W=25"));
     client_close(&client);
+    desk_close(&desk);
+}
+
+// What was removed is told, as it lay on disk, and before `settle` is answered.
+static void test_removals_are_told(void **state)
+{
+    enum { LETTERS = 600 };
+    struct desk desk;
+    struct client client;
+    struct msg settle = {.type = MSG_settle};
+    struct buf text;
+    (void)state;
+    desk_open(&desk, "");
+    stage_peer(&desk.stage, IPC_DIRECTORY, &directory);
+    buf_init(&text, 1 << 16);
+    for (int i = 0; i < LETTERS; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "cur/%d.%s", 1000 + i, i % 2 ? "a,S=10,W=12" : "foreign");
+        put_file(&desk, name, STR("Ab: c\n\n1234\n"));
+        buf_putf(&text, "DELE %d\r\n", i + 1);
+    }
+    buf_put(&text, STR("QUIT\r\n"));
+    buf_put_byte(&text, '\0');
+    log_in(&desk, &client, ALICE, "");
+    client_say(&client, text.ptr);
+    wait_until_free(&desk);
+    assert_false(has_file(&desk, "cur/1000.foreign"));
+    assert_true(ipc_request(desk.stage.peers[IPC_DIRECTORY], &settle, &desk));
+    stage_until(&desk.stage, &desk.settled);
+    assert_int_equal(desk.freed, LETTERS);
+    assert_int_equal(desk.freed_octets, LETTERS / 2 * 10 + LETTERS / 2 * 12);
+    client_close(&client);
+    buf_finish(&text);
     desk_close(&desk);
 }
 
@@ -528,6 +582,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_sizes_are_counted_when_needed),
         cmocka_unit_test(test_utf8_letters),
         cmocka_unit_test(test_many_removals),
+        cmocka_unit_test(test_removals_are_told),
         cmocka_unit_test(test_large_letter),
         cmocka_unit_test(test_max_sessions),
         cmocka_unit_test(test_drain),

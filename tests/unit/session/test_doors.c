@@ -1,5 +1,7 @@
 #include "session/doors.h"
 
+#include <sys/resource.h>
+
 #include "../check.h"
 #include "os/file.h"
 
@@ -54,6 +56,38 @@ static void guests_come_until_the_doors_close(void **state)
     loop_close(&loop);
 }
 
+// Where no descriptor is left they are neither lost nor refused.
+static void guests_wait_outside_while_there_is_no_room(void **state)
+{
+    (void)state;
+    struct house h = {.guests = 0};
+    struct loop *loop;
+    struct err err;
+    struct net_address any, here;
+    struct rlimit before, none;
+    assert_true(loop_open(&loop, &err));
+    doors_init(&h.doors, loop, welcome);
+    assert_true(net_address_read(STR("127.0.0.1:0"), &any));
+    int fd = net_listen(&any, 16);
+    assert_true(fd >= 0 && net_local_address(fd, &here) == 0);
+    assert_true(doors_open(&h.doors, fd, &err));
+    int client = net_connect(&here);
+    assert_true(client >= 0);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    turns(loop);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(h.guests, 0);
+    assert_int_not_equal(h.doors.told_ms, 0);
+    for (int i = 0; i < 1000 && h.guests == 0; i++)
+        turns(loop);
+    assert_int_equal(h.guests, 1);
+    os_close(&client);
+    doors_close(&h.doors);
+    loop_close(&loop);
+}
+
 static void session_ids_differ(void **state)
 {
     (void)state;
@@ -68,6 +102,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(guests_come_until_the_doors_close),
+        cmocka_unit_test(guests_wait_outside_while_there_is_no_room),
         cmocka_unit_test(session_ids_differ),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -82,6 +82,95 @@ static void a_whole_frame_that_was_refused_stays_refused(void **state)
     assert_true(counts(b).segments <= used + 1);
 }
 
+// Report n: of a letter's recipients the first `count` have failed.
+static struct spool_letter *report(struct box *b, uint64_t n, struct spool_letter *about,
+                                   uint32_t count, size_t size)
+{
+    struct spool_change changes[8];
+    struct text t;
+    make(b, &t, n, 1, size);
+    for (uint32_t i = 0; i < count; i++)
+        changes[i] = (struct spool_change){
+            .recipient = i, .state = SPOOL_FAILED, .reason = STR("no such user")};
+    const struct spool_own_letter own = {.id = id_of(n),
+                                         .recipient_count = 1,
+                                         .envelope = buf_str(&t.envelope),
+                                         .body = buf_str(&t.body)};
+    struct spool_letter *letter = spool_add_report(b->spool, &own, about, changes, count);
+    free_text(&t);
+    arena_reset(&b->arena);
+    return letter;
+}
+
+// Promise 10, in one frame and in many, whether the first write succeeds or not.
+static void a_report_and_what_it_tells_of_are_one(void **state)
+{
+    struct box *b = *state;
+    enum { LETTERS = 30 };
+    for (int fails = 0; fails < 3; fails++) {
+        for (uint64_t n = 0; n < LETTERS; n++)
+            (void)commit(b, 100 + n, 3, 900);
+        struct wait w = {.told = 0}, lost = {.told = 0};
+        (void)add(b, 1, 1, 500);
+        wait_for(b, &lost, false);
+        for (uint64_t n = 0; n < LETTERS; n++)
+            (void)report(b, 200 + n, find(b, 100 + n), 2, 6000);
+        wait_for(b, &w, true);
+        if (fails)
+            arm(0, FAULT_fdatasync, (uint64_t)fails, 1, EIO);
+        settle(b);
+        disarm();
+        assert_true(w.told == 1 && w.durable);
+        assert_int_equal(lost.durable, fails != 1);
+        for (int run = 0; run < 2; run++) {
+            settle(b); // letters are moved meanwhile
+            for (uint64_t n = 0; n < LETTERS; n++) {
+                check_letter(b, 200 + n, 1, 6000);
+                check_letter(b, 100 + n, 3, 900);
+                assert_int_equal(find(b, 100 + n)->pending, 1);
+                assert_int_equal(find(b, 100 + n)->recipients[1].state, SPOOL_FAILED);
+            }
+            check_books(b);
+            reopen(b);
+        }
+        b = start_over(state);
+    }
+}
+
+// A cut anywhere leaves a report with all that it tells of, or nothing of either.
+static void a_cut_parts_no_report(void **state)
+{
+    struct box *b = *state;
+    char name[24];
+    (void)commit(b, 1, 2, 900);
+    struct spool_letter *letter = report(b, 2, find(b, 1), 2, 6000);
+    settle(b);
+    struct segment *seg = letter->segment;
+    uint64_t frame = letter->offset / SEGMENT_BLOCK * SEGMENT_BLOCK, end = seg->end;
+    segment_name(name, seg->number);
+    close_spool(b);
+    int log = os_open_directory(b->dir, "log"), fd = os_open(log, name, O_RDWR, 0);
+    char *kept = malloc(end - frame), zeros[SEGMENT_BLOCK] = {0};
+    assert_non_null(kept);
+    assert_int_equal(os_pread_all(fd, kept, end - frame, frame), end - frame);
+    for (uint64_t cut = frame; cut <= end; cut += SEGMENT_BLOCK) {
+        for (uint64_t at = frame; at < end; at += SEGMENT_BLOCK) {
+            struct str block = str_from(at < cut ? kept + (at - frame) : zeros, SEGMENT_BLOCK);
+            assert_int_equal(os_pwrite_all(fd, block, at), 0);
+        }
+        open_spool(b);
+        bool there = find(b, 2) != NULL;
+        assert_int_equal(there, cut == end);
+        assert_int_equal(find(b, 1)->pending, there ? 0 : 2);
+        check_books(b);
+        close_spool(b);
+    }
+    free(kept);
+    os_close(&fd);
+    os_close(&log);
+    open_spool(b);
+}
+
 static void a_short_write_is_continued(void **state)
 {
     struct box *b = *state;
@@ -261,6 +350,28 @@ static void without_a_segment_letters_are_refused_and_states_use_the_reserve(voi
         reopen(b);
     }
     assert_int_equal(count_files(b, "corrupt"), 0);
+}
+
+static void a_report_uses_the_reserve(void **state)
+{
+    struct box *b = *state;
+    struct wait w = {.told = 0};
+    two_letters(b);
+    fill_the_log(b, 4000);
+    (void)report(b, 3, find(b, 2), 3, 4000);
+    wait_for(b, &w, true);
+    settle(b);
+    assert_int_equal(w.told, 1);
+    assert_int_equal(b->spool->free_count, SEGMENTS_RESERVE - 1);
+    disarm();
+    wait_for_space(b);
+    for (int run = 0; run < 2; run++) {
+        settle(b);
+        check_letter(b, 3, 1, 4000);
+        assert_int_equal(find(b, 2)->pending, 0);
+        check_books(b);
+        reopen(b);
+    }
 }
 
 static void letters_that_gathered_meanwhile_stay_out_of_the_reserve(void **state)
@@ -658,6 +769,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FAULT_CASE(a_failed_commit_refuses_letters_and_keeps_states),
         FAULT_CASE(a_whole_frame_that_was_refused_stays_refused),
+        FAULT_CASE(a_report_and_what_it_tells_of_are_one),
+        FAULT_CASE(a_cut_parts_no_report),
+        FAULT_CASE(a_report_uses_the_reserve),
         FAULT_CASE(a_short_write_is_continued),
         FAULT_CASE(a_suspect_segment_is_copied_out_and_goes),
         FAULT_CASE(letters_move_whatever_fails),

@@ -96,10 +96,10 @@ static void refused(struct fixture *f, bool ok, const char *text)
     assert_string_equal(f->err.text, text);
 }
 
-static bool put_user(void *context, int64_t number, const struct directory_user *user)
+static bool put_user(void *context, const struct directory_user *user)
 {
     struct buf *out = context;
-    assert_true(number > 0);
+    assert_true(user->number > 0);
     buf_putf(out, "%s%.*s", out->len ? " " : "", STR_ARG(user->address));
     return true;
 }
@@ -447,12 +447,12 @@ struct pages {
     int64_t last;
 };
 
-static bool one_a_page(void *context, int64_t number, const struct directory_user *user)
+static bool one_a_page(void *context, const struct directory_user *user)
 {
     struct pages *pages = context;
-    assert_true(number > pages->last);
-    pages->last = number;
-    put_user(&pages->out, number, user);
+    assert_true(user->number > pages->last);
+    pages->last = user->number;
+    put_user(&pages->out, user);
     return false;
 }
 

@@ -277,17 +277,72 @@ static void listed(struct listing *listing, const char *text)
     buf_clear(&listing->text);
 }
 
+static void quotas(void **state)
+{
+    struct fixture *f = *state;
+    struct directory_user user;
+    struct address bob, nobody = read_address(f, "nobody@example.com");
+    struct err err;
+    bool any;
+    fill(f);
+    bob = read_address(f, "BOB@example.com");
+    assert_int_equal(lookup(f, "bob@example.com", &user, &err), DIRECTORY_LOCAL);
+    assert_int_equal(user.quota, DIRECTORY_NO_QUOTA);
+    assert_int_equal(directory_quota(&user, 7), 7);
+    assert_true(directory_db_set_quota(f->db, &bob, 0, &err)); // no limit is no quota
+    assert_true(directory_db_has_quotas(f->db, &any, &err));
+    assert_false(any);
+    assert_int_equal(lookup(f, "bob@example.com", &user, &err), DIRECTORY_LOCAL);
+    assert_int_equal(directory_quota(&user, 7), 0);
+    assert_true(directory_db_set_quota(f->db, &bob, INT64_C(1) << 40, &err));
+    assert_true(directory_db_has_quotas(f->db, &any, &err));
+    assert_true(any);
+    assert_int_equal(lookup(f, "bob@example.com", &user, &err), DIRECTORY_LOCAL);
+    assert_int_equal(directory_quota(&user, 7), INT64_C(1) << 40);
+    assert_int_equal(lookup(f, "alice@example.com", &user, &err), DIRECTORY_LOCAL);
+    assert_int_equal(user.quota, DIRECTORY_NO_QUOTA);
+    assert_true(directory_db_set_quota(f->db, &bob, DIRECTORY_NO_QUOTA, &err));
+    assert_true(directory_db_has_quotas(f->db, &any, &err));
+    assert_false(any);
+    refused(directory_db_set_quota(f->db, &nobody, 1, &err), &err,
+            "nobody@example.com is not a user here");
+}
+
+static bool note_number(void *context, const struct directory_user *user)
+{
+    *(int64_t *)context = user->number;
+    return false;
+}
+
+static void users_are_walked_by_their_numbers(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    int64_t last = 0, number = 0;
+    unsigned users = 0;
+    fill(f);
+    for (;; users++) {
+        number = 0;
+        assert_true(directory_db_each_user(f->db, last, note_number, &number, &err));
+        if (number == 0)
+            break;
+        assert_true(number > last);
+        last = number;
+    }
+    assert_int_equal(users, 7);
+}
+
 static void lists(void **state)
 {
     struct fixture *f = *state;
     struct listing listing = {.left = 3};
     struct err err;
     buf_init(&listing.text, 4096);
-    assert_true(directory_db_each_user(f->db, list_user, &listing, &err));
+    assert_true(directory_db_each_user(f->db, 0, list_user, &listing, &err));
     assert_true(directory_db_each_domain(f->db, list_domain, &listing, &err));
     listed(&listing, "");
     fill(f);
-    assert_true(directory_db_each_user(f->db, list_user, &listing, &err));
+    assert_true(directory_db_each_user(f->db, 0, list_user, &listing, &err));
     listed(&listing, "Alice@Example.COM example.com/alice\n"
                      "bob@example.com example.com/bob\n"
                      "用户@例子.测试 xn--fsqu00a.xn--0zwm56d/用户\n");
@@ -394,6 +449,8 @@ int main(void)
         CASE(the_postmaster_of_an_empty_house_is_trouble),
         CASE(changes_that_cannot_be),
         CASE(what_was_removed_is_gone),
+        CASE(quotas),
+        CASE(users_are_walked_by_their_numbers),
         CASE(lists),
         CASE(a_transaction_is_whole),
         CASE(a_role_sees_changes_at_once),

@@ -1,5 +1,6 @@
 // Directory and login read their databases inside their jails, while the administrator's command
-// writes to them from outside. No file can be opened there.
+// writes to them from outside; the directory writes what mailboxes hold. No file can be opened
+// there.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +13,7 @@
 #include "state_dir.h"
 #include "store/directory_db.h"
 #include "store/login_db.h"
+#include "store/usage_db.h"
 
 enum { ROUNDS = 20 };
 
@@ -126,6 +128,32 @@ static int read_login(struct str state_dir, struct turns *turns)
     return 0;
 }
 
+// So much that the log is copied into the database now and then, and begun anew.
+static int write_usage(struct str state_dir, struct turns *turns)
+{
+    enum { MAILBOXES = 400, WRITES = 100 };
+    struct usage_db *db;
+    struct err err;
+    if (!usage_db_open(&db, state_dir, DATABASE_WRITE, &err) || !enter("DIRECTORY"))
+        return 1;
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        for (unsigned j = 0; j < MAILBOXES; j++) {
+            char name[64];
+            snprintf(name, sizeof(name), "example.test/用户%u", j);
+            bool ok = i == 0 ? usage_db_set(db, str_of(name), (struct usage){1, 1}, &err)
+                             : usage_db_change(db, str_of(name), (struct usage){1, 0}, &err);
+            if (!ok || (j % WRITES == 0 && !usage_db_write(db, &err)))
+                return 2;
+        }
+        if (!usage_db_write(db, &err))
+            return 3;
+        if (!tell(turns->to_parent[1]) || !heard(turns->to_child[0]))
+            return 4;
+    }
+    usage_db_close(&db);
+    return 0;
+}
+
 // ---- the command, outside
 
 static void write_user(struct str state_dir, struct arena *arena, unsigned i)
@@ -156,7 +184,8 @@ static void make_databases(struct str state_dir)
     login_db_close(&login);
 }
 
-static void runs(void **state, int (*child)(struct str, struct turns *))
+static void runs(void **state, int (*child)(struct str, struct turns *),
+                 void (*command)(struct str state_dir, struct arena *arena, unsigned i))
 {
     struct str state_dir = state_dir_path(*state);
     struct turns turns;
@@ -173,7 +202,7 @@ static void runs(void **state, int (*child)(struct str, struct turns *))
     close(turns.to_parent[1]);
     arena_init(&arena, 1 << 24);
     for (unsigned i = 0; i < ROUNDS && heard(turns.to_parent[0]); i++) {
-        write_user(state_dir, &arena, i);
+        command(state_dir, &arena, i);
         assert_true(tell(turns.to_child[1]));
     }
     arena_finish(&arena);
@@ -183,14 +212,33 @@ static void runs(void **state, int (*child)(struct str, struct turns *))
     assert_int_equal(status, 0);
 }
 
+static void read_usage(struct str state_dir, struct arena *arena, unsigned i)
+{
+    struct usage_db *db = NULL;
+    struct usage usage = {0, 0};
+    struct err err;
+    bool known = false;
+    (void)arena;
+    assert_true(usage_db_open(&db, state_dir, DATABASE_READ, &err));
+    assert_true(usage_db_find(db, STR("example.test/用户399"), &known, &usage, &err));
+    assert_true(known);
+    assert_int_equal(usage.octets, i + 1);
+    usage_db_close(&db);
+}
+
+static void the_command_reads_what_directory_writes(void **state)
+{
+    runs(state, write_usage, read_usage);
+}
+
 static void directory_reads_what_the_command_writes(void **state)
 {
-    runs(state, read_directory);
+    runs(state, read_directory, write_user);
 }
 
 static void login_reads_what_the_command_writes(void **state)
 {
-    runs(state, read_login);
+    runs(state, read_login, write_user);
 }
 
 int main(void)
@@ -199,6 +247,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(directory_reads_what_the_command_writes, state_dir_setup,
                                         state_dir_teardown),
         cmocka_unit_test_setup_teardown(login_reads_what_the_command_writes, state_dir_setup,
+                                        state_dir_teardown),
+        cmocka_unit_test_setup_teardown(the_command_reads_what_directory_writes, state_dir_setup,
                                         state_dir_teardown),
     };
     return cmocka_run_group_tests_name("jailed_databases", tests, NULL, NULL);

@@ -46,7 +46,7 @@ static bool write_pieces(const struct maildir *md, const char *name, const struc
 // The name of a letter of these pieces, with a NUL behind it.
 static const char *name_of(struct house *h, const struct str *pieces, size_t count)
 {
-    struct maildir_name name = {.id = some_id(), .recipient = 3};
+    struct maildir_name name = {.id = some_id()};
     struct buf text;
     struct str copy = {NULL, 0};
     measure(&name, pieces, count);
@@ -84,23 +84,22 @@ static bool deliver(const struct maildir *md, const char *name, const struct str
 
 // ---- names
 
-static void a_name_is_a_function_of_letter_and_recipient(void **state)
+static void a_name_is_a_function_of_the_letter(void **state)
 {
-    struct maildir_name name = {.id = some_id(), .recipient = 7, .size = 12, .wire_size = 14};
+    struct maildir_name name = {.id = some_id(), .size = 12, .wire_size = 14};
     struct buf out;
     (void)state;
     buf_init(&out, 256);
     maildir_name_put(&out, &name);
     buf_put_byte(&out, ' ');
     name.no_final_newline = true;
-    name.recipient = UINT32_MAX;
     name.size = name.wire_size = UINT64_MAX;
     maildir_name_put(&out, &name);
     char id[MAIL_ID_TEXT + 1], want[512];
     mail_id_text(&name.id, id);
     snprintf(want, sizeof(want),
-             "1767225600.%s_7.posthouse,S=12,W=14 "
-             "1767225600.%s_4294967295.posthouse,S=18446744073709551615,W=18446744073709551615,N",
+             "1767225600.%s.posthouse,S=12,W=14 "
+             "1767225600.%s.posthouse,S=18446744073709551615,W=18446744073709551615,N",
              id, id);
     assert_true(str_eq(buf_str(&out), str_of(want)));
     buf_finish(&out);
@@ -137,7 +136,7 @@ static void letters_are_converted_and_measured(void **state)
     struct house *h = house_of(state);
     for (size_t i = 0; i < ARRAY_LEN(conversions); i++) {
         const struct conversion *c = &conversions[i];
-        struct maildir_name name = {.recipient = 0};
+        struct maildir_name name = {.size = 0};
         struct err err;
         bool delivered;
         int fd;
@@ -170,7 +169,7 @@ static void large_letters_keep_every_octet(void **state)
             disk[disk_len++] = wire[i];
     for (size_t cut = 1; cut < SIZE; cut += 32749) {
         const struct str pieces[] = {{wire, cut}, {wire + cut, SIZE - cut}};
-        struct maildir_name name = {.recipient = 0};
+        struct maildir_name name = {.size = 0};
         struct err err;
         bool delivered;
         int fd;
@@ -393,7 +392,7 @@ static void any_call_may_fail(void **state)
     for (size_t e = 0; e < ARRAY_LEN(errors); e++)
         for (uint64_t n = 1;; n++) {
             struct err err = {.class = ERR_NONE};
-            struct fault_rule *r = rule(FAULT_ANY, n, 1, errors[e]);
+            struct fault_rule *r = arm(0, FAULT_ANY, n, 1, errors[e]);
             bool ok = whole_delivery(h, name, pieces, 1, &err);
             bool acted = r->acted > 0;
             disarm();
@@ -423,7 +422,7 @@ static void a_kill_may_come_at_any_call(void **state)
     for (uint64_t n = 1;; n++) {
         int status;
         struct err err;
-        rule(FAULT_ANY, n, 1, 0)->kill = 1;
+        arm(0, FAULT_ANY, n, 1, 0)->kill = 1;
         fflush(NULL);
         pid_t pid = fork();
         assert_true(pid >= 0);
@@ -449,7 +448,7 @@ static void short_writes_are_continued(void **state)
     const struct str pieces[] = {LETTER};
     const char *name = name_of(h, pieces, 1);
     struct err err;
-    rule(FAULT_write, 1, UINT64_MAX, 0)->limit = 1;
+    arm(0, FAULT_write, 1, UINT64_MAX, 0)->limit = 1;
     assert_true(whole_delivery(h, name, pieces, 1, &err));
     disarm();
     assert_one_letter(h, name);
@@ -463,14 +462,14 @@ static void a_failed_write_leaves_nothing(void **state)
     struct err err;
     bool delivered;
     int fd;
-    rule(FAULT_write, 1, UINT64_MAX, ENOSPC);
+    arm(0, FAULT_write, 1, UINT64_MAX, ENOSPC);
     assert_false(write_pieces(&h->md, "x", pieces, 1, &fd, &delivered, &err));
     assert_int_equal(fd, -1);
     assert_false(delivered);
     assert_int_equal(err.status.detail, 1);
     assert_int_equal(count_files(h->md.tmp), 0);
     // And when nothing works at all, the error is still the first one.
-    rule(FAULT_write, 1, UINT64_MAX, ENOSPC);
+    arm(0, FAULT_write, 1, UINT64_MAX, ENOSPC);
     page->rules[1] = page->rules[0];
     page->rules[1].call = FAULT_unlink;
     page->rules[1].error = EIO;
@@ -531,7 +530,7 @@ static void without_links_a_letter_is_moved_in(void **state)
     char seen[300];
     snprintf(seen, sizeof(seen), "%s:2,FS", name);
     for (size_t e = 0; e < ARRAY_LEN(errors); e++) {
-        rule(FAULT_link, 1, UINT64_MAX, errors[e]);
+        arm(0, FAULT_link, 1, UINT64_MAX, errors[e]);
         assert_true(whole_delivery(h, name, pieces, 1, &err));
         assert_one_letter(h, name);
         // Again: found in new.
@@ -560,12 +559,12 @@ static void without_links_any_call_may_fail(void **state)
     struct house *h = house_of(state);
     const struct str pieces[] = {LETTER};
     const char *name = name_of(h, pieces, 1);
-    struct fault_rule no_link = *rule(FAULT_link, 1, UINT64_MAX, EPERM);
+    struct fault_rule no_link = *arm(0, FAULT_link, 1, UINT64_MAX, EPERM);
     size_t before = open_descriptors();
     for (uint64_t n = 1;; n++) {
         struct err err = {.class = ERR_NONE};
         page->rules[1] = no_link;
-        struct fault_rule *r = rule(FAULT_ANY, n, 1, EIO);
+        struct fault_rule *r = arm(0, FAULT_ANY, n, 1, EIO);
         bool ok = whole_delivery(h, name, pieces, 1, &err);
         bool acted = r->acted > 0;
         disarm();
@@ -585,7 +584,7 @@ static void without_links_any_call_may_fail(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_name_is_a_function_of_letter_and_recipient),
+        cmocka_unit_test(a_name_is_a_function_of_the_letter),
         CASE(letters_are_converted_and_measured),
         CASE(large_letters_keep_every_octet),
         CASE(opening_makes_what_is_missing),
@@ -606,7 +605,7 @@ int main(void)
 #endif
     };
 #ifdef POSTHOUSE_FAULT_SEAM
-    start_page();
+    start_page("postman");
 #endif
     return cmocka_run_group_tests_name("maildir", tests, NULL, NULL);
 }

@@ -71,6 +71,61 @@ static void letters_are_listed_oldest_first(void **state)
     }
 }
 
+// On disk: what the name says, else what the file has; nothing of one that is gone.
+static void stored_sizes(void **state)
+{
+    static const struct {
+        const char *file;
+        uint64_t size;
+    } cases[] = {
+        {"1.host", 3},         {"2.host,S=7:2,S", 7}, {"3.host,S=8,W=9", 8},
+        {"4.host,W=9", 3},     {"5.host,S=x", 3},     {"6.host,S=18446744073709551615", 3},
+        {"7.host:2,S,S=9", 3},
+    };
+    struct house *h = house_of(state);
+    struct maildir_letter *letters;
+    uint64_t size;
+    size_t count;
+    struct err err;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        put_file(i % 2 ? h->md.new : h->md.cur, cases[i].file, STR("ab\n"));
+    assert_true(maildir_list(&h->md, &h->arena, &letters, &count, &err));
+    assert_int_equal(count, ARRAY_LEN(cases));
+    for (size_t i = 0; i < count; i++) {
+        assert_true(maildir_stored_size(&h->md, &letters[i], &size, &err));
+        assert_int_equal(size, cases[i].size);
+    }
+    assert_int_equal(renameat(h->md.cur, "1.host", h->md.cur, "1.host:2,RS"), 0);
+    assert_true(maildir_stored_size(&h->md, &letters[0], &size, &err));
+    assert_int_equal(size, 3);
+    assert_int_equal(unlinkat(h->md.cur, "1.host:2,RS", 0), 0);
+    assert_true(maildir_stored_size(&h->md, &letters[0], &size, &err));
+    assert_int_equal(size, 0);
+}
+
+static void what_was_listed_is_found_by_name(void **state)
+{
+    struct house *h = house_of(state);
+    struct maildir_letter *letters;
+    size_t count;
+    struct err err;
+    assert_false(maildir_listed(NULL, 0, STR("1.a")));
+    for (int i = 0; i < 50; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "%d.%c,S=2,W=3%s", i / 3, 'a' + i % 3, i % 2 ? ":2,S" : "");
+        put_file(i % 2 ? h->md.cur : h->md.new, name, STR("a\n"));
+    }
+    assert_true(maildir_list(&h->md, &h->arena, &letters, &count, &err));
+    assert_int_equal(count, 50);
+    for (size_t i = 0; i < count; i++)
+        assert_true(maildir_listed(letters, count, str_of(letters[i].file)));
+    assert_true(maildir_listed(letters, count, STR("3.b,S=2,W=3")));
+    assert_true(maildir_listed(letters, count, STR("3.b:2,RT")));
+    assert_false(maildir_listed(letters, count, STR("3.bb")));
+    assert_false(maildir_listed(letters, count, STR("3.d,S=2,W=3")));
+    assert_false(maildir_listed(letters, count, STR("99.a,S=2,W=3")));
+}
+
 static void an_empty_mailbox_has_no_letters(void **state)
 {
     struct house *h = house_of(state);
@@ -232,7 +287,7 @@ static void listing_may_fail_anywhere(void **state)
         struct maildir_letter *letters;
         size_t count;
         struct err err = {.class = ERR_NONE};
-        struct fault_rule *r = rule(FAULT_ANY, n, 1, EIO);
+        struct fault_rule *r = arm(0, FAULT_ANY, n, 1, EIO);
         bool ok = maildir_list(&h->md, &h->arena, &letters, &count, &err);
         bool acted = r->acted > 0;
         disarm();
@@ -255,7 +310,7 @@ static void a_listing_touches_no_letter(void **state)
     put_file(h->md.new, "1.foreign", STR("abc\n"));
     put_file(h->md.cur, "2.foreign,S=4,W=5:2,S", STR("abc\n"));
     put_file(h->md.cur, "3.A_0.posthouse,S=4,W=5:2,S", STR("abc\n"));
-    struct fault_rule *r = rule(FAULT_ANY, 1000, 1, EIO);
+    struct fault_rule *r = arm(0, FAULT_ANY, 1000, 1, EIO);
     assert_true(maildir_list(&h->md, &h->arena, &letters, &count, &err));
     assert_int_equal(count, 3);
     assert_int_equal(r->seen, 2); // one call of FAULT_list for each directory
@@ -274,7 +329,7 @@ static void a_size_may_fail_to_be_learned(void **state)
     assert_true(maildir_list(&h->md, &h->arena, &letters, &count, &err));
     for (uint64_t n = 1;; n++) {
         letters[0].wire_size = MAILDIR_SIZE_UNKNOWN;
-        struct fault_rule *r = rule(FAULT_ANY, n, 1, EIO);
+        struct fault_rule *r = arm(0, FAULT_ANY, n, 1, EIO);
         bool ok = maildir_learn_size(&h->md, letters, &err);
         bool acted = r->acted > 0;
         disarm();
@@ -296,6 +351,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(letters_are_listed_oldest_first),
+        CASE(stored_sizes),
+        CASE(what_was_listed_is_found_by_name),
         CASE(an_empty_mailbox_has_no_letters),
         CASE(a_letter_under_two_names_is_told_once),
         CASE(too_many_letters_are_an_error),
@@ -309,7 +366,7 @@ int main(void)
 #endif
     };
 #ifdef POSTHOUSE_FAULT_SEAM
-    start_page();
+    start_page("postman");
 #endif
     return cmocka_run_group_tests_name("maildir_reading", tests, NULL, NULL);
 }

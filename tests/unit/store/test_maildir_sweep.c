@@ -50,7 +50,7 @@ static void put_name(char *to, size_t size)
 {
     static const uint8_t base[10] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
     const struct maildir_name name = {
-        .id = mail_id_make(1767225600123, base, 0), .recipient = 3, .size = 24, .wire_size = 27};
+        .id = mail_id_make(1767225600123, base, 0), .size = 24, .wire_size = 27};
     struct buf text;
     buf_init(&text, size - 1);
     maildir_name_put(&text, &name);
