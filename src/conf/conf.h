@@ -12,6 +12,7 @@
 
 enum conf_protocol {
     CONF_SMTP,
+    CONF_LMTP,
     CONF_POP3,
     CONF_PROTOCOLS,
 };
@@ -26,6 +27,13 @@ struct conf_place {
 struct conf_listen {
     enum conf_protocol protocol;
     struct net_address address;
+    struct conf_place place;
+};
+
+// Networks whose clients may have mail relayed. The places are told to the roles too: the log names
+// them.
+struct conf_network {
+    struct net_range range;
     struct conf_place place;
 };
 
@@ -68,7 +76,7 @@ void conf_schema(struct buf *out); // JSON Schema, for editors
 // with their defaults; a protocol with an empty address is off.
 struct conf_setting {
     struct str name;  // of an option, as "hostname" or "dns.server"
-    struct str value; // empty: not set
+    struct str value; // as it is written; empty: not set
 };
 struct conf_sample {
     const struct conf_setting *settings;
@@ -82,12 +90,18 @@ void conf_put_manual(struct buf *out); // posthouse.yaml(5), in mdoc(7)
 // A line for each option that a running instance cannot change (`restart` in options.def) and that
 // differs.
 void conf_put_fixed(struct buf *out, const struct conf *old, const struct conf *new);
-// All values but the places and sources, for a role; and back. unpack is a door: it checks all
-// again, and what it accepts packs to the same bytes.
+// All values but sources and places (those of networks apart), for a role; and back. unpack is a
+// door: it checks all again, and what it accepts packs to the same bytes.
 void conf_pack(struct buf *out, const struct conf *conf);
 MUST_USE bool conf_unpack(struct str packed, struct arena *arena, struct conf *conf,
                           struct err *err);
 
+// The first network of `trusted` that the client is in; NULL: it may not relay, nor may a default
+// gateway of this host (os/net.h), whose address strangers may have, unless trust_wide says so.
+const struct conf_network *conf_find_trusted(const struct conf *conf,
+                                             const struct net_address *gateways,
+                                             size_t gateway_count,
+                                             const struct net_address *client);
 // conf->mailbox with the file names of domain and local part (address_put_file_name) in the places
 // of %d and %u, and a percent sign in that of %%: a path below mail_dir.
 void conf_put_mailbox(struct buf *out, const struct conf *conf, struct str domain_name,

@@ -5,6 +5,11 @@
 
 #include "os/net.h"
 
+struct conf_networks {
+    struct conf_network *items;
+    size_t count;
+};
+
 #define CONF_C_NAME struct str
 #define CONF_C_PATH struct str
 #define CONF_C_TEXT struct str
@@ -15,6 +20,7 @@
 #define CONF_C_FLAG bool
 #define CONF_C_CHOICE unsigned
 #define CONF_C_SERVER struct str
+#define CONF_C_NETWORKS struct conf_networks
 
 #define CONF_IN_top_top(type, name) CONF_C_##type name;
 #define CONF_IN_top_limits(type, name)

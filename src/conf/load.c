@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "base/nearest.h"
+#include "conf/networks.h"
 #include "conf/pattern.h"
 #include "conf/source.h"
 #include "conf/tree.h"
@@ -18,6 +19,8 @@ enum {
     KEY_INCLUDE = KEY_RECORDS + CONF_RECORDS,
     KEYS,
 };
+
+enum { SMTP_PORT = 25 };
 
 struct loader {
     struct arena *arena;
@@ -159,6 +162,49 @@ static void take_option(struct loader *l, const struct file *f, enum conf_option
         problems_add(l->problems, f->source, place_of(f, node), complaint);
 }
 
+// The lists of all files are joined.
+static void take_networks(struct loader *l, const struct file *f, enum conf_option_number number,
+                          const struct tree_node *key, const struct tree_node *node)
+{
+    const struct conf_option *option = option_at(number);
+    struct conf_value all = value_of(l->conf, option), one;
+    struct conf_networks *networks = &all.networks;
+    struct complaint complaint;
+    size_t entries = 0;
+    if (is_missing(node) || node->kind == TREE_BROKEN)
+        return;
+    for (const struct tree_node *at = node->first; at; at = at->next)
+        entries++;
+    struct conf_network *items =
+        arena_alloc_array(l->arena, networks->count + entries, sizeof(*items));
+    if (node->kind != TREE_LIST || !items) {
+        if (node->kind == TREE_LIST && entries)
+            out_of_memory(l, f, node);
+        else if (node->kind != TREE_LIST)
+            wrong(l, f, node, problem_text(l->arena, "%s takes a list", option->name),
+                  STR("write it like [\"192.0.2.0/24\", \"2001:db8::/32\"]"));
+        return;
+    }
+    if (networks->count)
+        memcpy(items, networks->items, networks->count * sizeof(*items));
+    networks->items = items;
+    for (const struct tree_node *at = node->first; at; at = at->next) {
+        if (!is_value(l, f, key, at))
+            continue;
+        if (!value_read(option, at->text, f->base, l->arena, &one, &complaint)) {
+            problems_add(l->problems, f->source, place_of(f, at), complaint);
+            continue;
+        }
+        items[networks->count] = one.networks.items[0];
+        items[networks->count++].place = place_of(f, at);
+    }
+    if (!value_check(option, &all, l->arena, &complaint))
+        problems_add(l->problems, f->source, place_of(f, key), complaint);
+    value_store(l->conf, option, &all);
+    if (!l->conf->places[number].line)
+        l->conf->places[number] = place_of(f, key);
+}
+
 // A key of this mapping for the first time? `seen` holds where each key stood.
 static bool first_time(struct loader *l, const struct file *f, const struct tree_node *key,
                        const struct tree_node **seen)
@@ -241,6 +287,11 @@ static void add_listen(struct loader *l, const struct file *f, const struct tree
         .address = values[1].address,
         .place = place_of(f, node),
     };
+    if (listen.protocol == CONF_LMTP && listen.address.port == SMTP_PORT) {
+        wrong(l, f, node, STR("LMTP is not spoken on port 25 (RFC 2033)"),
+              STR("give it a port of its own, such as 24"));
+        return;
+    }
     for (size_t i = 0; i < conf->listen_count; i++)
         if (collide(&conf->listen[i].address, &listen.address)) {
             const struct conf_place *first = &conf->listen[i].place;
@@ -443,6 +494,8 @@ static void take_top(struct loader *l, const struct file *f, const struct tree_n
             unknown_key(l, f, at, CONF_GROUP_top);
         else if (!first_time(l, f, at, &seen[key]))
             continue;
+        else if (key < CONF_OPTIONS && option_at(key)->type == CONF_NETWORKS)
+            take_networks(l, f, (enum conf_option_number)key, at, at->next);
         else if (key < CONF_OPTIONS)
             take_option(l, f, (enum conf_option_number)key, at, at->next);
         else if (key < KEY_RECORDS)
@@ -499,7 +552,7 @@ static void set_defaults(struct loader *l, struct str base)
         const struct conf_option *option = option_at(n);
         struct conf_value value = {.text = STR("")};
         struct complaint complaint = {.text = STR("")};
-        if (option->type != CONF_NAME || option->preset[0])
+        if (option->preset[0])
             if (!value_read(option, str_of(option->preset), base, l->arena, &value, &complaint))
                 problems_add(l->problems, NULL, (struct conf_place){.file = l->sources[0].name},
                              complaint);
@@ -516,6 +569,21 @@ static void check_whole(struct loader *l)
                          (struct complaint){problem_text(l->arena, "%s is missing", option->name),
                                             problem_text(l->arena, "write \"%s: mail.example.com\"",
                                                          option->name)});
+    }
+}
+
+static void check_trusted(struct loader *l)
+{
+    struct net_address gateways[LIMIT_gateways];
+    size_t count = l->conf->trusted.count ? net_gateways(gateways, LIMIT_gateways) : 0;
+    struct complaint complaint;
+    for (size_t i = 0; i < l->conf->trusted.count && !l->conf->trust_wide; i++) {
+        const struct conf_network *network = &l->conf->trusted.items[i];
+        const struct conf_source *source = l->sources;
+        while (!str_eq(source->name, network->place.file))
+            source++;
+        if (network_is_wide(&network->range, gateways, count, l->arena, &complaint))
+            problems_add(l->problems, source, network->place, complaint);
     }
 }
 
@@ -547,8 +615,10 @@ bool conf_load(struct str path, struct arena *arena, struct conf *conf,
     }
     set_defaults(&l, source_join(arena, l.home, source_directory(path)));
     load_file(&l, path, NULL, NULL);
-    if (!l.incomplete)
+    if (!l.incomplete) {
         check_whole(&l);
+        check_trusted(&l);
+    }
     problems_sort(problems, l.sources, l.source_count);
     for (size_t i = 0; i < l.source_count; i++)
         conf->sources[conf->source_count++] = l.sources[i].name;

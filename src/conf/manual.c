@@ -17,8 +17,8 @@ static const char *type_name(enum conf_type type)
         [CONF_SIZE] = "size",         [CONF_TIME] = "time", [CONF_COUNT] = "number",
         [CONF_FLAG] = "yes or no",    [CONF_CHOICE] = "word",
         [CONF_CLOCK] = "hour",        [CONF_SERVER] = "server",
-        [CONF_ADDRESS] = "address",   [CONF_PATTERN] = "domain",
-        [CONF_TARGET] = "target",
+        [CONF_NETWORKS] = "list",     [CONF_ADDRESS] = "address",
+        [CONF_PATTERN] = "domain",    [CONF_TARGET] = "target",
     };
     // clang-format on
     return names[type];

@@ -15,6 +15,7 @@ enum conf_type {
     CONF_FLAG,
     CONF_CHOICE,
     CONF_SERVER,
+    CONF_NETWORKS,
     CONF_ADDRESS, // this one and those below: fields of records only
     CONF_PATTERN,
     CONF_TARGET,

@@ -20,6 +20,19 @@ static void put_text(struct buf *out, struct str text)
     buf_put(out, text);
 }
 
+static void put_networks(struct buf *out, const struct conf_networks *networks)
+{
+    buf_put_u32(out, (uint32_t)networks->count);
+    for (size_t i = 0; i < networks->count; i++) {
+        const struct conf_network *network = &networks->items[i];
+        put_address(out, &network->range.base);
+        buf_put_byte(out, (char)network->range.bits);
+        put_text(out, network->place.file);
+        buf_put_u32(out, network->place.line);
+        buf_put_u32(out, network->place.column);
+    }
+}
+
 void conf_pack(struct buf *out, const struct conf *conf)
 {
     buf_put_u32(out, PACK_MARK);
@@ -27,11 +40,12 @@ void conf_pack(struct buf *out, const struct conf *conf)
     for (enum conf_option_number n = 0; n < CONF_OPTIONS; n++) {
         const struct conf_option *option = option_at(n);
         struct conf_value value = value_of(conf, option);
-        if (value_has_text(option)) {
+        if (value_has_text(option))
             put_text(out, value.text);
-        } else {
+        else if (option->type == CONF_NETWORKS)
+            put_networks(out, &value.networks);
+        else
             buf_put_u64(out, value.number);
-        }
     }
     buf_put_u32(out, (uint32_t)conf->listen_count);
     for (size_t i = 0; i < conf->listen_count; i++) {
@@ -88,6 +102,47 @@ static bool get_address(struct reader *r, struct net_address *address)
     return address->family == 6;
 }
 
+// One range has one form too: what its text gives when it is read.
+static bool get_range(struct reader *r, struct net_range *range)
+{
+    struct net_range same;
+    struct buf text;
+    bool ok = get_address(r, &range->base);
+    range->bits = (uint8_t)get_number(r, 1);
+    if (!ok || r->failed || range->base.port || range->base.scope)
+        return false;
+    buf_init(&text, 64);
+    net_put_range(&text, range);
+    ok = net_range_read(buf_str(&text), &same) && same.bits == range->bits &&
+         same.base.family == range->base.family;
+    buf_finish(&text);
+    return ok;
+}
+
+static bool get_networks(struct reader *r, struct arena *arena, struct conf_networks *networks,
+                         struct err *err)
+{
+    uint64_t count = get_number(r, 4);
+    if (r->failed || count > LIMIT_networks)
+        return err_set(err, ERR_OUR_BUG, STATUS(4, 3, 0), "the packed configuration ends early");
+    networks->items = arena_alloc_array(arena, (size_t)count, sizeof(*networks->items));
+    if (count && !networks->items)
+        return err_set(err, ERR_TRY_LATER, STATUS(4, 3, 0), "no room for the configuration");
+    for (; networks->count < count; networks->count++) {
+        struct conf_network *network = &networks->items[networks->count];
+        bool ok = get_range(r, &network->range);
+        struct str file = get_bytes(r, get_number(r, 4));
+        network->place.line = (unsigned)get_number(r, 4);
+        network->place.column = (unsigned)get_number(r, 4);
+        if (!ok || r->failed)
+            return err_set(err, ERR_OUR_BUG, STATUS(4, 3, 0),
+                           "the packed configuration has a network that can not be");
+        if (!arena_copy(arena, file, &network->place.file))
+            return err_set(err, ERR_TRY_LATER, STATUS(4, 3, 0), "no room for the configuration");
+    }
+    return true;
+}
+
 static bool get_value(struct reader *r, const struct conf_option *option, struct arena *arena,
                       struct conf_value *value, struct err *err)
 {
@@ -97,6 +152,9 @@ static bool get_value(struct reader *r, const struct conf_option *option, struct
         struct str text = get_bytes(r, get_number(r, 4));
         if (!arena_copy(arena, text, &value->text))
             return err_set(err, ERR_TRY_LATER, STATUS(4, 3, 0), "no room for the configuration");
+    } else if (option->type == CONF_NETWORKS) {
+        if (!get_networks(r, arena, &value->networks, err))
+            return false;
     } else {
         value->number = get_number(r, 8);
     }

@@ -50,8 +50,10 @@ static void put_option(struct buf *out, const char *indent, const struct conf_op
     buf_putf(out, "%s%s%s: ", indent, setting ? "" : "#", option->name);
     if (value_has_text(option))
         value_put(out, option, &(struct conf_value){.text = text});
-    else
+    else if (text.len)
         buf_put(out, text);
+    else // an empty list
+        value_put(out, option, &(struct conf_value){.text = text});
     buf_put_byte(out, '\n');
 }
 

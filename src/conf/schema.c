@@ -18,6 +18,15 @@ static void put_words(struct json *j, const struct conf_option *option)
     json_close_array(j);
 }
 
+// Each a string.
+static void put_items(struct json *j)
+{
+    json_name(j, "items");
+    json_open_object(j);
+    put_pair(j, "type", STR("string"));
+    json_close_object(j);
+}
+
 static void put_value(struct json *j, const struct conf_option *option)
 {
     json_open_object(j);
@@ -67,6 +76,10 @@ static void put_value(struct json *j, const struct conf_option *option)
         break;
     case CONF_CHOICE:
         put_words(j, option);
+        break;
+    case CONF_NETWORKS:
+        put_pair(j, "type", STR("array"));
+        put_items(j);
         break;
     }
     if (option->preset[0])
@@ -124,10 +137,7 @@ static void put_include(struct json *j)
     json_open_object(j);
     put_pair(j, "description", STR(CONF_INCLUDE_HELP));
     put_pair(j, "type", STR("array"));
-    json_name(j, "items");
-    json_open_object(j);
-    put_pair(j, "type", STR("string"));
-    json_close_object(j);
+    put_items(j);
     json_close_object(j);
 }
 

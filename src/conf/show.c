@@ -2,7 +2,7 @@
 #include "base/width.h"
 #include "conf/value.h"
 
-enum { COMMENT_COLUMN = 44, LINE_MAX = 16384 };
+enum { COMMENT_COLUMN = 44, LINE_MAX = 65536 };
 
 static void put_place(struct buf *out, const struct conf_place *place)
 {

@@ -149,6 +149,22 @@ static bool read_pattern(struct str text, struct arena *arena, struct str *patte
                     STR("write a domain, like example.com or .example.com, or \"*\""));
 }
 
+static bool read_network(struct str text, struct arena *arena, struct conf_networks *networks,
+                         struct complaint *complaint)
+{
+    struct net_range range;
+    if (!net_range_read(text, &range))
+        return complain(complaint, problem_text(arena, "\"%.*s\" is not a network", STR_ARG(text)),
+                        STR("write it like \"192.0.2.0/24\", \"2001:db8::/32\", or an address "
+                            "alone; behind the prefix no bit is set"));
+    networks->items = ARENA_NEW(arena, struct conf_network);
+    if (!networks->items)
+        return complain(complaint, STR("the configuration takes too much memory"), STR(""));
+    networks->items[0] = (struct conf_network){.range = range};
+    networks->count = 1;
+    return true;
+}
+
 bool value_read(const struct conf_option *option, struct str text, struct str directory,
                 struct arena *arena, struct conf_value *value, struct complaint *complaint)
 {
@@ -192,6 +208,9 @@ bool value_read(const struct conf_option *option, struct str text, struct str di
         break;
     case CONF_PATTERN:
         read = read_pattern(text, arena, &value->text, complaint);
+        break;
+    case CONF_NETWORKS:
+        read = read_network(text, arena, &value->networks, complaint);
         break;
     }
     return read && value_check(option, value, arena, complaint);
@@ -296,6 +315,10 @@ bool value_check(const struct conf_option *option, const struct conf_value *valu
     case CONF_ADDRESS:
         return value->address.family == 4 || value->address.family == 6 ||
                complain(complaint, STR("neither IPv4 nor IPv6"), STR(""));
+    case CONF_NETWORKS: // whether they are wide depends on another option: networks.h
+        return value->networks.count <= LIMIT_networks ||
+               complain(complaint, problem_text(arena, "%s has too many entries", option->name),
+                        STR(""));
     }
     return false;
 }
@@ -369,6 +392,15 @@ void value_put(struct buf *out, const struct conf_option *option, const struct c
         net_put_address(out, &value->address);
         buf_put_byte(out, '"');
         return;
+    case CONF_NETWORKS:
+        buf_put_byte(out, '[');
+        for (size_t i = 0; i < value->networks.count; i++) {
+            buf_put(out, i ? STR(", \"") : STR("\""));
+            net_put_range(out, &value->networks.items[i].range);
+            buf_put_byte(out, '"');
+        }
+        buf_put_byte(out, ']');
+        return;
     }
 }
 
@@ -388,6 +420,7 @@ bool value_has_text(const struct conf_option *option)
     case CONF_FLAG:
     case CONF_CHOICE:
     case CONF_CLOCK:
+    case CONF_NETWORKS:
     case CONF_ADDRESS:
         break;
     }
@@ -406,6 +439,8 @@ void value_store(struct conf *conf, const struct conf_option *option,
     } else if (option->type == CONF_CHOICE) {
         unsigned choice = (unsigned)value->number;
         memcpy(member, &choice, sizeof(choice));
+    } else if (option->type == CONF_NETWORKS) {
+        memcpy(member, &value->networks, sizeof(value->networks));
     } else {
         memcpy(member, &value->number, sizeof(value->number));
     }
@@ -425,6 +460,8 @@ struct conf_value value_of(const struct conf *conf, const struct conf_option *op
         unsigned choice;
         memcpy(&choice, member, sizeof(choice));
         value.number = choice;
+    } else if (option->type == CONF_NETWORKS) {
+        memcpy(&value.networks, member, sizeof(value.networks));
     } else {
         memcpy(&value.number, member, sizeof(value.number));
     }

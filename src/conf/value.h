@@ -6,15 +6,18 @@
 #include "conf/option.h"
 #include "conf/problem.h"
 
-// What the type uses: address for ADDRESS; text where value_has_text; number for all others.
+// What the type uses: address for ADDRESS; networks for NETWORKS; text where value_has_text; number
+// for all others.
 struct conf_value {
     struct str text;
     uint64_t number;
     struct net_address address;
+    struct conf_networks networks;
 };
 
 // Reads what stands in a file. A PATH is taken relative to `directory`, which is absolute. Memory
-// (texts carry a NUL behind them) is from the arena. False: *complaint is filled.
+// (texts carry a NUL behind them) is from the arena. Of NETWORKS it reads one entry, without place.
+// False: *complaint is filled.
 MUST_USE bool value_read(const struct conf_option *option, struct str text, struct str directory,
                          struct arena *arena, struct conf_value *value,
                          struct complaint *complaint);

@@ -27,6 +27,8 @@ struct plan {
     struct route_rule *routes;
     size_t route_count;
     const char *run_as; // NULL: whoever starts it
+    struct str trusted; // as the option is written
+    bool trust_wide;
     bool apop;
 };
 
@@ -69,7 +71,8 @@ static int read_routes(struct command *c, struct plan *plan)
 
 static int read_listeners(struct command *c, struct plan *plan)
 {
-    static const char *const options[CONF_PROTOCOLS] = {[CONF_SMTP] = "smtp", [CONF_POP3] = "pop3"};
+    static const char *const options[CONF_PROTOCOLS] = {
+        [CONF_SMTP] = "smtp", [CONF_LMTP] = "lmtp", [CONF_POP3] = "pop3"};
     bool any = false;
     for (unsigned p = 0; p < CONF_PROTOCOLS; p++) {
         struct net_address address;
@@ -90,11 +93,37 @@ static int read_listeners(struct command *c, struct plan *plan)
     return EXIT_DONE;
 }
 
+// --trusted, each, as a list in YAML.
+static int read_trusted(struct command *c, struct plan *plan)
+{
+    struct str text;
+    struct buf list;
+    buf_init(&list, FILE_LIMIT / 2);
+    for (size_t i = 0; command_value(c, "trusted", i, &text); i++) {
+        struct net_range range;
+        if (!net_range_read(text, &range)) {
+            buf_finish(&list);
+            return command_usage(c, "--trusted %.*s: write a network, like 192.0.2.0/24",
+                                 STR_ARG(text));
+        }
+        buf_put(&list, i ? STR(", \"") : STR("[\""));
+        net_put_range(&list, &range);
+        buf_put_byte(&list, '"');
+    }
+    if (list.len)
+        buf_put_byte(&list, ']');
+    bool ok = buf_ok(&list) && arena_copy(c->arena, buf_str(&list), &plan->trusted);
+    buf_finish(&list);
+    return ok ? EXIT_DONE : command_usage(c, "too many networks");
+}
+
 static int read_plan(struct command *c, struct plan *plan)
 {
     struct str text = STR(""), folded;
     struct err err;
-    *plan = (struct plan){.directory = c->args[0], .apop = command_has(c, "apop")};
+    *plan = (struct plan){.directory = c->args[0],
+                          .trust_wide = command_has(c, "trust-wide"),
+                          .apop = command_has(c, "apop")};
     if (plan->directory.len == 0)
         return command_usage(c, "DIR is empty");
     if (command_value(c, "hostname", 0, &plan->hostname) &&
@@ -110,7 +139,9 @@ static int read_plan(struct command *c, struct plan *plan)
         return command_usage(c, "--dns %.*s: write an IP address, and a port like 127.0.0.1@5353",
                              STR_ARG(plan->dns));
     int code = read_routes(c, plan);
-    return code == EXIT_DONE ? read_listeners(c, plan) : code;
+    if (code == EXIT_DONE)
+        code = read_listeners(c, plan);
+    return code == EXIT_DONE ? read_trusted(c, plan) : code;
 }
 
 // A directory that may be there already; a new one belongs to the roles' user.
@@ -139,10 +170,16 @@ static int write_file(int dir, struct str text)
 static int write_conf(int dir, const struct plan *plan)
 {
     const struct conf_setting settings[] = {
-        {STR("hostname"), plan->hostname}, {STR("spool_dir"), STR("spool")},
-        {STR("state_dir"), STR("state")},  {STR("log_dir"), STR("log")},
-        {STR("mail_dir"), STR("mail")},    {STR("apop"), plan->apop ? STR("yes") : STR("no")},
-        {STR("dns.server"), plan->dns},    {STR("run_as"), str_of(plan->run_as)},
+        {STR("hostname"), plan->hostname},
+        {STR("spool_dir"), STR("spool")},
+        {STR("state_dir"), STR("state")},
+        {STR("log_dir"), STR("log")},
+        {STR("mail_dir"), STR("mail")},
+        {STR("apop"), plan->apop ? STR("yes") : STR("no")},
+        {STR("dns.server"), plan->dns},
+        {STR("run_as"), str_of(plan->run_as)},
+        {STR("trusted"), plan->trusted},
+        {STR("trust_wide"), plan->trust_wide ? STR("yes") : STR("")},
     };
     struct conf_sample sample = {
         .settings = settings,

@@ -1,5 +1,6 @@
-// Lists in messages. `targets` of `resolved`: the mailboxes that an address stands for. `ways` of
-// `routed`: where to connect, in the order in which to try it. `results` of `sent`.
+// Lists in messages. `targets` of `resolved`: the mailboxes and the addresses at other hosts that
+// an address stands for. `ways` of `routed`: where to connect, in the order in which to try it.
+// `results` of `sent`.
 #ifndef IPC_TARGETS_H
 #define IPC_TARGETS_H
 
@@ -9,8 +10,8 @@
 
 struct resolved_target {
     struct str address; // the mailbox's own
-    struct str mailbox; // below mail_dir
-    struct str token;   // of Delivered-To
+    struct str mailbox; // below mail_dir; empty: at another host
+    struct str token;   // of Delivered-To: the same of all ways to write the address
     bool locked;        // takes no mail now
 };
 

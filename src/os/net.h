@@ -38,6 +38,15 @@ struct net_range {
 // of).
 MUST_USE bool net_range_read(struct str text, struct net_range *range);
 bool net_range_has(const struct net_range *range, const struct net_address *address);
+// As net_range_read takes it; of one address without a prefix.
+void net_put_range(struct buf *out, const struct net_range *range);
+
+// This host's default gateways, of IPv4 and IPv6: how many were written, `most` at most. Where the
+// system's tables cannot be read there are none.
+size_t net_gateways(struct net_address *gateways, size_t most);
+// The same, out of the text of /proc/net/route and /proc/net/ipv6_route.
+size_t net_gateways_read(struct str routes4, struct str routes6, struct net_address *gateways,
+                         size_t most);
 
 MUST_USE int net_listen(const struct net_address *address, int backlog);
 // -EAGAIN when nobody waits. TCP_NODELAY is set. peer may be NULL.

@@ -158,6 +158,13 @@ bool net_range_read(struct str text, struct net_range *range)
     return true;
 }
 
+void net_put_range(struct buf *out, const struct net_range *range)
+{
+    net_put_ip(out, &range->base);
+    if (range->bits < address_len(&range->base) * 8)
+        buf_putf(out, "/%u", range->bits);
+}
+
 bool net_range_has(const struct net_range *range, const struct net_address *address)
 {
     return range->base.family == address->family &&

@@ -25,7 +25,7 @@ static void end_chunk(struct smtp_server *s, struct smtp_event *event)
     char text[32];
     s->in_chunk = false;
     if (s->state == ALL_REFUSED) {
-        smtp_refuse(s, event, SMTP_REPLY_no_valid_recipients, STR(""));
+        smtp_refuse_data(s, event);
     } else if (s->state != CHUNKS) {
         smtp_refuse(s, event, SMTP_REPLY_bad_sequence,
                     smtp_out_of_order(s, STR("Send MAIL and RCPT first")));

@@ -40,8 +40,11 @@ bool smtp_reset(struct smtp_server *s);
 // Octets of the message: SMTP_BODY, or SMTP_REFUSED when they are too many or not clean. None are
 // to come any more once s->data_reply is a refusal.
 void smtp_take_piece(struct smtp_server *s, struct str piece, struct smtp_event *event);
-// The end of the message: SMTP_ASK_END, or the reply of data that were refused.
+// The end of the message: SMTP_ASK_END, or the reply of data that were refused, and SMTP_RESET to
+// come.
 void smtp_end_message(struct smtp_server *s, struct smtp_event *event);
+// Data for no recipient, since all were refused.
+void smtp_refuse_data(struct smtp_server *s, struct smtp_event *event);
 // What a command in a wrong state is told; `otherwise` is said after the greeting, outside of
 // chunks.
 struct str smtp_out_of_order(const struct smtp_server *s, struct str otherwise);

@@ -49,6 +49,7 @@ static void close_session(struct smtp_server *s, enum smtp_reply reply)
 {
     smtp_put_reply(s, reply, STR(""));
     s->state = CLOSED;
+    s->replies_left = 0;
     s->closing = reply;
     s->asked = s->pending = SMTP_MORE;
 }
@@ -71,6 +72,28 @@ void smtp_refuse(struct smtp_server *s, struct smtp_event *event, enum smtp_repl
     count_error(s, reply);
 }
 
+// ---- the end of the data
+
+// Once; in LMTP once for each recipient (RFC 2033 section 4.2), which may be more than s->out
+// takes. The transaction ends with the last.
+static void put_end_replies(struct smtp_server *s)
+{
+    while (s->replies_left > 0 && s->out.limit - s->out.len >= REPLY_ROOM) {
+        smtp_put_reply(s, s->data_reply, s->data_detail);
+        if (--s->replies_left == 0)
+            smtp_reset(s);
+    }
+}
+
+static void answer_message(struct smtp_server *s, enum smtp_reply reply, struct str detail)
+{
+    s->data_reply = reply;
+    if (!arena_copy(&s->transaction, detail, &s->data_detail))
+        s->data_detail = STR(""); // the engine's own words
+    s->replies_left = s->config->lmtp ? s->recipient_count : 1;
+    put_end_replies(s);
+}
+
 // ---- life
 
 void smtp_clear_transaction(struct smtp_server *s)
@@ -80,6 +103,7 @@ void smtp_clear_transaction(struct smtp_server *s)
     s->recipient_count = 0;
     s->reverse_path = (struct address){.kind = ADDRESS_NULL};
     s->declared_size = 0;
+    s->data_detail = STR("");
     s->has_id = s->id_drawn = s->utf8 = s->body_8bit = false;
     s->envid = STR("");
     s->returns = RETURN_UNSAID;
@@ -117,7 +141,7 @@ void smtp_server_finish(struct smtp_server *s)
 void smtp_server_greet(struct smtp_server *s, enum smtp_reply reply)
 {
     if (reply == SMTP_REPLY_banner)
-        smtp_put_reply(s, reply, STR(""));
+        smtp_put_reply(s, s->config->lmtp ? SMTP_REPLY_banner_lmtp : reply, STR(""));
     else
         close_session(s, reply);
 }
@@ -191,11 +215,20 @@ static void command_ehlo(struct smtp_server *s, struct str args, struct smtp_eve
 
 // ---- the others
 
+// RFC 2033 section 4.2 has 503 for it.
+void smtp_refuse_data(struct smtp_server *s, struct smtp_event *event)
+{
+    if (s->config->lmtp)
+        smtp_refuse(s, event, SMTP_REPLY_bad_sequence, STR("No valid recipients"));
+    else
+        smtp_refuse(s, event, SMTP_REPLY_no_valid_recipients, STR(""));
+}
+
 static void command_data(struct smtp_server *s, struct str args, struct smtp_event *event)
 {
     (void)args;
     if (s->state == ALL_REFUSED) {
-        smtp_refuse(s, event, SMTP_REPLY_no_valid_recipients, STR(""));
+        smtp_refuse_data(s, event);
         return;
     }
     s->early = false;
@@ -250,6 +283,8 @@ enum flags {
     // a message would be read as commands. (RFC 2920 section 3.1 wants more commands to be last in
     // their group; the others do no harm.)
     LAST = 2,
+    ONLY_SMTP = 4, // another protocol does not know it
+    ONLY_LMTP = 8,
 };
 
 struct command {
@@ -264,9 +299,11 @@ struct command {
 // clang-format off
 static const struct command commands[] = {
     // verb        states                     flags        function           // RFC 5321
-    {WORD("EHLO"), ANY,                       0,           command_ehlo,      // 4.1.1.1
+    {WORD("LHLO"), ANY,                       ONLY_LMTP,   command_ehlo,      // RFC 2033 4.1
+     WORD(""), WORD("LHLO host: greets, and asks what is offered here")},
+    {WORD("EHLO"), ANY,                       ONLY_SMTP,   command_ehlo,      // 4.1.1.1
      WORD(""), WORD("EHLO host: greets, and asks what is offered here")},
-    {WORD("HELO"), ANY,                       0,           command_helo,      // 4.1.1.1
+    {WORD("HELO"), ANY,                       ONLY_SMTP,   command_helo,      // 4.1.1.1
      WORD(""), WORD("HELO host: greets")},
     {WORD("MAIL"), READY,                     0,           smtp_command_mail, // 4.1.1.2
      WORD("A transaction is open; send RSET to drop it"),
@@ -297,17 +334,22 @@ static const struct command commands[] = {
 };
 // clang-format on
 
-static const struct command *find_command(struct str verb)
+static bool is_spoken(const struct smtp_server *s, const struct command *command)
+{
+    return !(command->flags & (s->config->lmtp ? ONLY_SMTP : ONLY_LMTP));
+}
+
+static const struct command *find_command(const struct smtp_server *s, struct str verb)
 {
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-        if (str_eq_nocase(commands[i].verb, verb))
+        if (str_eq_nocase(commands[i].verb, verb) && is_spoken(s, &commands[i]))
             return &commands[i];
     return NULL;
 }
 
 static void command_help(struct smtp_server *s, struct str args, struct smtp_event *event)
 {
-    const struct command *topic = find_command(args);
+    const struct command *topic = find_command(s, args);
     struct buf verbs;
     if (args.len > 0) {
         if (topic && topic->help.len > 0)
@@ -318,7 +360,7 @@ static void command_help(struct smtp_server *s, struct str args, struct smtp_eve
     }
     buf_init(&verbs, LIMIT_reply_line);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
-        if (commands[i].help.len == 0)
+        if (commands[i].help.len == 0 || !is_spoken(s, &commands[i]))
             continue;
         buf_put(&verbs, STR(" "));
         buf_put(&verbs, commands[i].verb);
@@ -331,7 +373,7 @@ static void command_help(struct smtp_server *s, struct str args, struct smtp_eve
 struct str smtp_out_of_order(const struct smtp_server *s, struct str otherwise)
 {
     if (s->state == START)
-        return STR("Send EHLO first");
+        return s->config->lmtp ? STR("Send LHLO first") : STR("Send EHLO first");
     if (s->state == CHUNKS)
         return STR("The letter comes by BDAT; send its LAST chunk, or RSET");
     return otherwise;
@@ -342,7 +384,7 @@ static void run_command(struct smtp_server *s, struct str line, size_t behind,
                         struct smtp_event *event)
 {
     size_t space = str_index(line, ' ');
-    const struct command *command = find_command(str_sub(line, 0, space));
+    const struct command *command = find_command(s, str_sub(line, 0, space));
     struct str args = str_trim_blanks(str_skip(line, space));
     if (!command)
         smtp_refuse(s, event, SMTP_REPLY_unknown_command, STR(""));
@@ -411,15 +453,14 @@ void smtp_end_message(struct smtp_server *s, struct smtp_event *event)
         event->size = s->data_size;
         return;
     }
-    smtp_put_reply(s, s->data_reply, STR(""));
-    smtp_reset(s);
-    event->type = SMTP_RESET;
+    s->pending = SMTP_RESET;
+    answer_message(s, s->data_reply, STR(""));
 }
 
 static size_t feed_data(struct smtp_server *s, struct str input, struct smtp_event *event)
 {
     size_t used = 0;
-    while (event->type == SMTP_MORE && used < input.len) {
+    while (event->type == SMTP_MORE && s->pending == SMTP_MORE && used < input.len) {
         struct str piece;
         bool end;
         used += smtp_data_feed(&s->data, str_skip(input, used), &piece, &end);
@@ -437,7 +478,10 @@ size_t smtp_server_feed(struct smtp_server *s, struct str input, struct smtp_eve
     *event = (struct smtp_event){.type = SMTP_MORE};
     while (event->type == SMTP_MORE) {
         smtp_line_drop(&s->line);
-        if (s->pending != SMTP_MORE) {
+        put_end_replies(s);
+        if (s->replies_left > 0) {
+            event->type = SMTP_FULL;
+        } else if (s->pending != SMTP_MORE) {
             event->type = s->pending;
             s->pending = SMTP_MORE;
         } else if (s->state == CLOSED) {
@@ -514,17 +558,19 @@ void smtp_server_answer(struct smtp_server *s, enum smtp_reply reply, struct str
         close_session(s, reply);
         return;
     }
+    s->asked = SMTP_MORE;
+    if (asked == SMTP_ASK_END) {
+        answer_message(s, reply, detail);
+        return;
+    }
     if (!bdat)
         smtp_put_reply(s, reply, detail);
-    s->asked = SMTP_MORE;
     if (asked == SMTP_ASK_MAIL)
         complete_mail(s, code < REFUSAL);
     else if (asked == SMTP_ASK_RCPT)
         complete_rcpt(s, code < REFUSAL);
-    else if (asked == SMTP_ASK_DATA)
-        complete_data(s, reply);
     else
-        smtp_reset(s);
-    if (asked != SMTP_ASK_END && !bdat)
+        complete_data(s, reply);
+    if (!bdat)
         count_error(s, reply);
 }

@@ -17,6 +17,9 @@
 // Pipelining (RFC 2920): give all input that is there in one call. What stands behind DATA in the
 // same input was sent before the 354: it is answered 421 4.7.0, as is what is fed while
 // SMTP_ASK_DATA waits. The octets of a chunk may stand behind their BDAT (RFC 3030 section 4.2).
+//
+// LMTP (RFC 2033) is the same with LHLO for EHLO and HELO, and with a reply for each recipient at
+// the end of the data.
 #ifndef PROTO_SMTP_SERVER_H
 #define PROTO_SMTP_SERVER_H
 
@@ -44,7 +47,7 @@ enum smtp_event_type {
     SMTP_BODY,     // event.bytes: a piece of the message, dots unstuffed, bare CR/LF converted;
                    // a view into the input or into static text, valid until the next feed
     SMTP_ASK_END,  // end of data; event.size octets were given in all. The answer, whatever it is,
-                   // ends the transaction
+                   // ends the transaction; in LMTP it is given to each recipient
     SMTP_RESET,   // the transaction is gone (RSET, HELO, EHLO, QUIT in the middle, also between two
                   // chunks; the end of data that were refused); its fields are empty already
     SMTP_REFUSED, // refused by the engine itself: event.reply (for the event log), event.bytes the
@@ -67,6 +70,7 @@ struct smtp_server_config {
     uint64_t max_message;     // octets of the message, dots unstuffed; 1 and more
     uint32_t max_recipients;  // 100 and more; beyond: 452 4.5.3
     bool refuse_bare_newline; // bare_newline: refuse
+    bool lmtp;
 };
 
 struct smtp_recipient {
@@ -112,7 +116,9 @@ struct smtp_server {
     uint64_t data_size;
     uint64_t chunk_size, chunk_left; // BDAT: octets, and those that have not come
     bool in_chunk, chunk_last;
-    enum smtp_reply data_reply; // go_ahead, or the refusal that the end of data will get
+    enum smtp_reply data_reply; // go_ahead, or what the end of data will be told
+    struct str data_detail;     // of it; in `transaction`
+    uint32_t replies_left;      // at the end of data: so many times, to so many recipients
     uint64_t errors, accepted;  // commands refused 5yz, recipients accepted: in the session
 };
 

@@ -136,9 +136,12 @@ static void on_lookup(struct ipc_channel *channel, struct msg *m, void *owner)
 
 // ---- where to deliver
 
+// Empty for an address at another host.
 void directory_put_mailbox(struct directory *d, const struct directory_user *user)
 {
     buf_clear(&d->mailbox);
+    if (!user->user_name.len)
+        return;
     conf_put_mailbox(&d->mailbox, d->role->conf, user->domain_name, user->user_name);
     must(buf_ok(&d->mailbox));
 }
@@ -225,6 +228,9 @@ static void on_resolve(struct ipc_channel *channel, struct msg *m, void *owner)
         directory_put_mailbox(d, &found.user);
         put_token(d, &address);
         reply.resolved.mailbox = buf_str(&d->mailbox);
+        reply.resolved.token = buf_str(&d->token);
+    } else if (verdict == DIRECTORY_NOT_HOSTED) {
+        put_token(d, &address);
         reply.resolved.token = buf_str(&d->token);
     }
     ipc_send(channel, &reply);

@@ -47,7 +47,7 @@ struct destination {
     struct link link;
     struct str address;
     struct envelope_wish wish;
-    struct str mailbox, token; // empty: not known; the attempt asks
+    struct str mailbox, token; // empty: not known; the attempt asks. At another host: no mailbox
     bool locked;               // likewise
     bool loops;                // it had this letter before: held
 };

@@ -1,10 +1,12 @@
 // Who has a letter, before it is in the log (promise 9): each recipient of a submission is asked of
-// the directory, and where one stands for others, the mailboxes take its place in the envelope that
-// is committed. So the end of an alias and what came of it are one frame, because the alias never
-// stands in the log, and nothing is expanded twice. The answers serve the first attempt too.
+// the directory, and where one stands for others, their mailboxes, and addresses at other hosts,
+// take its place in the envelope that is committed. So the end of an alias and what came of it are
+// one frame, because the alias never stands in the log, and nothing is expanded twice. The answers
+// serve the first attempt too.
 //
-// A mailbox that is reached in two ways has one copy. What was delivered once with our own token on
-// it (Delivered-To) and would be sent to the same address by an alias goes in a circle.
+// A mailbox or address that is reached in two ways has one copy. What was delivered once with our
+// own token on it (Delivered-To) and would be sent to the same address by an alias goes in a
+// circle.
 #include "roles/queue.h"
 
 #include "base/limits.h"
@@ -172,19 +174,26 @@ static void lost(struct queue *q, struct lookup *lookup)
 
 // ---- all of them
 
-static bool same_mailbox(const void *item, const void *key)
+// What two of one place have in common: the mailbox; at another host the token, which is made of
+// the folded address. Empty: of this one nothing is known.
+static struct str place_of(const struct destination *d)
 {
-    const struct destination *d = item;
-    const struct str *mailbox = key;
-    return str_eq(d->mailbox, *mailbox);
+    return d->mailbox.len ? d->mailbox : d->token;
 }
 
-// True when it is the first of its mailbox. One that loops gives way to one that does not.
-static bool first_of_mailbox(struct queue *q, struct map *seen, struct destination *d)
+static bool same_place(const void *item, const void *key)
 {
-    uint64_t hash = str_hash(d->mailbox, q->hash_key);
-    struct destination *before = d->mailbox.len ? map_find(seen, hash, &d->mailbox) : NULL;
-    if (!before && d->mailbox.len)
+    const struct str *place = key;
+    return str_eq(place_of(item), *place);
+}
+
+// True when it is the first of its place. One that loops gives way to one that does not.
+static bool first_of_place(struct queue *q, struct map *seen, struct destination *d)
+{
+    struct str place = place_of(d);
+    uint64_t hash = str_hash(place, q->hash_key);
+    struct destination *before = place.len ? map_find(seen, hash, &place) : NULL;
+    if (!before && place.len)
         map_put(seen, hash, d);
     if (before)
         before->loops &= d->loops;
@@ -195,14 +204,14 @@ static void merge(struct expansion *x)
 {
     struct map seen;
     bool loops = true;
-    map_init(&seen, same_mailbox);
+    map_init(&seen, same_place);
     for (uint32_t i = 0; i < x->count; i++) {
         struct recipient *r = &x->recipients[i];
         x->changed |= r->expanded;
         LIST_EACH(&r->destinations, at, after)
         {
             list_remove(at);
-            if (first_of_mailbox(x->queue, &seen, CONTAINER_OF(at, struct destination, link))) {
+            if (first_of_place(x->queue, &seen, CONTAINER_OF(at, struct destination, link))) {
                 list_append(&x->destinations, at);
                 x->destination_count++;
             } else {

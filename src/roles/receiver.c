@@ -9,27 +9,28 @@ enum {
     DRAIN_EVERY_MS = 20,
 };
 
-void receiver_session_over(struct receiver *r, struct session *s)
+void receiver_session_over(struct session *s)
 {
     list_remove(&s->link);
     if (s->admitted)
-        admission_leave(&r->admission, &s->peer);
+        admission_leave(&s->service->admission, &s->peer);
 }
 
 // ---- listeners
 
 static void welcome(struct doors *doors, int fd, const struct net_address *peer)
 {
-    struct receiver *r = CONTAINER_OF(doors, struct receiver, doors);
-    session_start(r, fd, peer, admission_enter(&r->admission, peer, loop_now(r->role->loop)));
+    struct service *service = CONTAINER_OF(doors, struct service, doors);
+    session_start(service, fd, peer,
+                  admission_enter(&service->admission, peer, loop_now(doors->loop)));
 }
 
 static void on_listener(struct role *role, int fd, enum conf_protocol protocol)
 {
     struct receiver *r = role->state;
     struct err err;
-    must(protocol == CONF_SMTP);
-    if (!doors_open(&r->doors, fd, &err))
+    must(protocol == CONF_SMTP || protocol == CONF_LMTP);
+    if (!doors_open(protocol == CONF_LMTP ? &r->lmtp.doors : &r->smtp.doors, fd, &err))
         role_fail(&err);
 }
 
@@ -132,6 +133,24 @@ static void on_arena(struct role *role, int fd, uint32_t instance)
     os_close(&fd);
 }
 
+static void init_service(struct receiver *r, struct service *service, bool lmtp)
+{
+    const struct conf *conf = r->role->conf;
+    service->receiver = r;
+    service->config =
+        (struct smtp_server_config){.hostname = conf->hostname,
+                                    .max_message = conf->limits.max_message,
+                                    .max_recipients = (uint32_t)conf->limits.max_recipients,
+                                    .refuse_bare_newline = conf->bare_newline == CONF_BARE_REFUSE,
+                                    .lmtp = lmtp};
+    doors_init(&service->doors, r->role->loop, welcome);
+    admission_init(&service->admission,
+                   &(struct admission_limits){.sessions = r->role->max_sessions,
+                                              .per_address = conf->limits.sessions_per_address,
+                                              .per_minute = conf->limits.sessions_per_minute,
+                                              .loopback_exempt = conf->limits.loopback_exempt});
+}
+
 static bool prepare(struct role *role, struct err *err)
 {
     struct receiver *r = calloc(1, sizeof *r);
@@ -140,13 +159,10 @@ static bool prepare(struct role *role, struct err *err)
     role->state = r;
     r->role = role;
     r->has_space = true;
-    r->smtp = (struct smtp_server_config){
-        .hostname = role->conf->hostname,
-        .max_message = role->conf->limits.max_message,
-        .max_recipients = (uint32_t)role->conf->limits.max_recipients,
-        .refuse_bare_newline = role->conf->bare_newline == CONF_BARE_REFUSE};
+    r->gateway_count = net_gateways(r->gateways, LIMIT_gateways); // not to be read in the jail
+    init_service(r, &r->smtp, false);
+    init_service(r, &r->lmtp, true);
     list_init(&r->sessions);
-    doors_init(&r->doors, role->loop, welcome);
     list_init(&r->want_id);
     list_init(&r->want_lookup);
     list_init(&r->want_data);
@@ -154,11 +170,6 @@ static bool prepare(struct role *role, struct err *err)
     list_init(&r->letters);
     list_init(&r->resubmit);
     r->hook.run = receiver_turn_end;
-    admission_init(&r->admission, &(struct admission_limits){
-                                      .sessions = role->max_sessions,
-                                      .per_address = role->conf->limits.sessions_per_address,
-                                      .per_minute = role->conf->limits.sessions_per_minute,
-                                      .loopback_exempt = role->conf->limits.loopback_exempt});
     return true;
 }
 
@@ -181,7 +192,8 @@ static void drain(struct role *role, uint64_t milliseconds)
     struct receiver *r = role->state;
     // The supervisor ends us when the time is up: the 421 must be out before.
     r->drain_by = loop_now(role->loop) + milliseconds / 10 * 9;
-    doors_close(&r->doors);
+    doors_close(&r->smtp.doors);
+    doors_close(&r->lmtp.doors);
     r->drain_hurry_ms = loop_now(role->loop) + milliseconds / 2; // the supervisor keeps the time
     r->drain_timer.fire = drain_step;
     drain_step(&r->drain_timer);
@@ -200,7 +212,7 @@ static const struct ipc_handlers handlers = {
 static const struct role_ops ops = {
     .role = IPC_RECEIVER,
     .handlers = &handlers,
-    .session_files = 1,
+    .session_files = 2, // each protocol has its own sessions
     .prepare = prepare,
     .peer = peer,
     .listener = on_listener,

@@ -6,6 +6,7 @@
 #ifndef ROLES_RECEIVER_H
 #define ROLES_RECEIVER_H
 
+#include "base/limits.h"
 #include "base/list.h"
 #include "mail/delivered.h"
 #include "mail/scan.h"
@@ -44,14 +45,20 @@ struct letter {
     enum smtp_reply trouble; // the rest is swallowed and this is the answer; SMTP_REPLY_COUNT: none
 };
 
+// A protocol, with clients of its own.
+struct service {
+    struct receiver *receiver;
+    struct smtp_server_config config;
+    struct doors doors;
+    struct admission admission;
+};
+
 struct receiver {
     struct role *role;
-    struct smtp_server_config smtp;
+    struct service smtp, lmtp;
     struct body_arena arena;
     bool has_arena;
-    struct admission admission;
     struct link sessions;
-    struct doors doors;
     struct link want_id;     // sessions that wait for a lease
     struct link want_lookup; // sessions that wait for a credit
     struct link want_data;   // sessions at DATA that wait for space in the arena
@@ -59,7 +66,9 @@ struct receiver {
     struct link letters;     // that come in
     struct link resubmit;    // that the queue did not answer before it died, or has no credit for
     size_t leaving;          // octets of blocks in slices
-    struct turn_hook hook;   // receiver_go_on
+    struct net_address gateways[LIMIT_gateways]; // default ones of this host, at our start
+    size_t gateway_count;
+    struct turn_hook hook; // receiver_go_on
     uint8_t lease_base[10];
     uint32_t lease_next, lease_left;
     struct timer drain_timer;
@@ -72,9 +81,12 @@ struct session {
     struct link link;    // in receiver.sessions
     struct link waiting; // in want_id, want_lookup, want_data or stalled
     struct receiver *receiver;
+    struct service *service;
     struct pump pump;
     struct smtp_server smtp;
     struct net_address peer;
+    const struct conf_network *trusted;    // that the peer may relay from; or NULL
+    bool relays;                           // the letter has recipients that it took for that
     struct timer patience;                 // for an answer of another role
     enum smtp_reply late;                  // what the client is told when it runs out
     uint64_t heard_ms;                     // loop time of the last input
@@ -84,18 +96,18 @@ struct session {
     bool helo_judged;                      // it is known
     bool asking;                           // a lookup is under way
     bool full;                             // replies must be read first
-    bool admitted;                         // counts in receiver.admission
+    bool admitted;                         // counts in service->admission
     char id[SESSION_ID_TEXT + 1];
 };
 
 // receiver.c
 bool receiver_take_id(struct receiver *r, struct mail_id *id);
 void receiver_want_lease(struct receiver *r);
-void receiver_session_over(struct receiver *r, struct session *s);
+void receiver_session_over(struct session *s);
 
 // receiver_session.c
 // `forbidden`: the option of the configuration that keeps the client out, or NULL.
-void session_start(struct receiver *r, int fd, const struct net_address *peer,
+void session_start(struct service *service, int fd, const struct net_address *peer,
                    const char *forbidden);
 void session_give_id(struct session *s);
 void session_look_up(struct session *s);

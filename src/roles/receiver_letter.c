@@ -66,8 +66,9 @@ static bool put_received(struct session *s, struct letter *letter)
                                 .helo_mark = s->helo_mark,
                                 .ip = peer_ip(s, &ip),
                                 .ipv6 = s->peer.family == 6,
-                                .by = s->receiver->smtp.hostname,
+                                .by = s->smtp.config->hostname,
                                 .esmtp = s->smtp.esmtp,
+                                .lmtp = s->smtp.config->lmtp,
                                 .utf8 = s->smtp.utf8,
                                 .id = letter->id,
                                 .wall_ms = os_wall_ms()};

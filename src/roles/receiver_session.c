@@ -22,7 +22,7 @@ static void put_reply_text(struct buf *out, enum smtp_reply reply, struct str id
 }
 
 static void log_session(struct session *s, enum log_event_name name, const struct address *to,
-                        enum smtp_reply reply, const char *rule)
+                        enum smtp_reply reply, struct str rule)
 {
     struct buf ip, from, recipient, text;
     char id[MAIL_ID_TEXT + 1] = "";
@@ -44,7 +44,7 @@ static void log_session(struct session *s, enum log_event_name name, const struc
                               .helo = buf_str(&s->smtp.helo),
                               .from = buf_str(&from),
                               .to = buf_str(&recipient),
-                              .rule = str_of(rule)};
+                              .rule = rule};
     if (reply != SMTP_REPLY_COUNT) {
         put_reply_text(&text, reply, str_of(id));
         event.code = smtp_reply_code(reply);
@@ -83,7 +83,7 @@ static void refuse_with(struct session *s, enum smtp_reply reply, struct str det
 {
     if (!s->smtp.utf8)
         reply = smtp_reply_in_ascii(reply, detail); // the log tells what the client hears
-    log_session(s, EVENT_refused, s->asked_recipient, reply, rule);
+    log_session(s, EVENT_refused, s->asked_recipient, reply, str_of(rule));
     s->asked_recipient = NULL;
     answer(s, reply, detail);
 }
@@ -165,6 +165,7 @@ void session_give_id(struct session *s)
 
 static void on_mail(struct session *s)
 {
+    s->relays = false;
     if (!s->receiver->has_space || !s->receiver->has_arena)
         refuse(s, SMTP_REPLY_no_space, "disk_reserve");
     else if (!s->helo_judged)
@@ -207,6 +208,13 @@ void session_look_up(struct session *s)
     wait_for_answer(s, SMTP_REPLY_local_trouble);
 }
 
+static void take_elsewhere(struct session *s)
+{
+    s->relays = true;
+    s->asked_recipient = NULL;
+    answer(s, SMTP_REPLY_recipient_ok, STR(""));
+}
+
 static void on_recipient_found(struct session *s, const struct msg_found *found)
 {
     switch (found->verdict) {
@@ -234,7 +242,10 @@ static void on_recipient_found(struct session *s, const struct msg_found *found)
         refuse(s, SMTP_REPLY_no_such_user, "directory");
         break;
     case LOOKUP_NOT_HOSTED:
-        refuse(s, SMTP_REPLY_relay_denied, "relay");
+        if (s->trusted)
+            take_elsewhere(s);
+        else
+            refuse(s, SMTP_REPLY_relay_denied, "relay");
         break;
     default:
         refuse(s, SMTP_REPLY_local_trouble, "directory");
@@ -310,16 +321,31 @@ void session_submitted(struct session *s)
     wait_for_answer(s, SMTP_REPLY_local_trouble);
 }
 
+// The rule that the log names for a letter that was taken: "trusted 192.0.2.0/24 (FILE:LINE)".
+static void put_trust(const struct session *s, struct buf *rule)
+{
+    if (!s->relays)
+        return;
+    buf_put(rule, STR("trusted "));
+    net_put_range(rule, &s->trusted->range);
+    buf_putf(rule, " (%.*s:%u)", STR_ARG(s->trusted->place.file), s->trusted->place.line);
+}
+
 // The letter is its caller's to free: memory that the queue may read is not the session's any more.
 void session_committed(struct session *s, enum smtp_reply reply)
 {
     bool queued = reply == SMTP_REPLY_queued;
     char id[MAIL_ID_TEXT + 1];
     const struct address *only = NULL;
+    struct buf rule;
     mail_id_text(&s->smtp.id, id);
+    buf_init(&rule, LIMIT_event_line);
+    put_trust(s, &rule);
     if (s->smtp.recipient_count == 1)
         only = &CONTAINER_OF(s->smtp.recipients.next, struct smtp_recipient, link)->address;
-    log_session(s, queued ? EVENT_accepted : EVENT_refused, only, reply, queued ? "" : "queue");
+    log_session(s, queued ? EVENT_accepted : EVENT_refused, only, reply,
+                queued ? buf_str(&rule) : STR("queue"));
+    buf_finish(&rule);
     s->letter = NULL;
     answer(s, reply, queued ? str_of(id) : STR(""));
 }
@@ -349,7 +375,7 @@ static void handle(struct session *s, const struct smtp_event *event)
         drop_letter(s);
         break;
     case SMTP_REFUSED:
-        log_session(s, EVENT_refused, NULL, event->reply, "protocol");
+        log_session(s, EVENT_refused, NULL, event->reply, STR("protocol"));
         break;
     case SMTP_CLOSE:
         pump_finish_output(&s->pump);
@@ -417,20 +443,21 @@ static void ended(struct pump *pump, enum pump_end end)
     if (s->asking && directory)
         ipc_forget(directory, MSG_lookup, s);
     drop_letter(s);
-    log_session(s, EVENT_disconnected, NULL, SMTP_REPLY_COUNT, "");
+    log_session(s, EVENT_disconnected, NULL, SMTP_REPLY_COUNT, STR(""));
     loop_cancel_timer(r->role->loop, &s->patience);
     list_remove(&s->waiting);
     pump_close(pump);
     smtp_server_finish(&s->smtp);
-    receiver_session_over(r, s);
+    receiver_session_over(s);
     free(s);
 }
 
 static const struct pump_ops pump_callbacks = {.input = input, .drained = drained, .ended = ended};
 
-void session_start(struct receiver *r, int fd, const struct net_address *peer,
+void session_start(struct service *service, int fd, const struct net_address *peer,
                    const char *forbidden)
 {
+    struct receiver *r = service->receiver;
     enum smtp_reply greeting = forbidden ? SMTP_REPLY_too_many_sessions : SMTP_REPLY_banner;
     struct session *s = calloc(1, sizeof *s);
     struct err err;
@@ -441,26 +468,28 @@ void session_start(struct receiver *r, int fd, const struct net_address *peer,
         greeting = SMTP_REPLY_early_talker;
     }
     s->receiver = r;
+    s->service = service;
     s->peer = *peer;
+    s->trusted = conf_find_trusted(r->role->conf, r->gateways, r->gateway_count, peer);
     s->heard_ms = loop_now(r->role->loop);
     s->patience.fire = out_of_patience;
     session_id(s->id);
-    smtp_server_init(&s->smtp, &r->smtp);
+    smtp_server_init(&s->smtp, &service->config);
     smtp_server_greet(&s->smtp, greeting);
     list_append(&r->sessions, &s->link);
     if (!pump_start(&s->pump, r->role->loop, fd, &pump_callbacks, &s->smtp.out,
                     LIMIT_session_memory, r->role->conf->limits.smtp_idle, &err)) {
         log_line(LOG_ERROR, "a session cannot be started: %s", err.text);
         smtp_server_finish(&s->smtp);
-        receiver_session_over(r, s);
+        receiver_session_over(s);
         free(s);
         return;
     }
     if (forbidden) {
-        log_session(s, EVENT_refused, NULL, greeting, forbidden);
+        log_session(s, EVENT_refused, NULL, greeting, str_of(forbidden));
         pump_finish_output(&s->pump);
     } else {
-        log_session(s, EVENT_connected, NULL, SMTP_REPLY_COUNT, "");
+        log_session(s, EVENT_connected, NULL, SMTP_REPLY_COUNT, STR(""));
     }
 }
 

@@ -293,7 +293,7 @@ static void on_parted(struct ipc_channel *channel, struct msg *m, void *owner)
 
 static enum ipc_role role_of_protocol(enum conf_protocol protocol)
 {
-    return protocol == CONF_SMTP ? IPC_RECEIVER : IPC_PORTER;
+    return protocol == CONF_POP3 ? IPC_PORTER : IPC_RECEIVER;
 }
 
 static void send_listeners(struct supervisor *s, struct child *c)

@@ -49,22 +49,18 @@ static bool need_alias_entry(struct directory_db *db, const struct address *addr
            directory_refuse(address, "has moved: `posthouse user moved --none` first", err);
 }
 
-// Where mail is to go: to a mailbox or an alias of this host.
-static bool find_target(struct directory_db *db, const struct address *address,
-                        struct entry *target, struct err *err)
+// Can mail for this address of a domain of this host go anywhere?
+static bool need_target(struct directory_db *db, const struct address *address, int64_t domain,
+                        struct err *err)
 {
     struct directory_user user = {.locked = false};
+    struct entry target;
     bool found;
-    int64_t domain;
-    if (!directory_find_domain(db, address->folded_domain, &found, &domain, err))
+    if (!find_entry(db, address, domain, &target, err))
         return false;
-    if (!found)
-        return directory_refuse(address, "is not on this host: mail is sent nowhere else yet", err);
-    if (!find_entry(db, address, domain, target, err))
-        return false;
-    if (!target->is_user && target->kind == ALIAS_NONE)
+    if (!target.is_user && target.kind == ALIAS_NONE)
         return directory_refuse(address, "is neither a user nor an alias here", err);
-    if (!target->is_user || target->kind == ALIAS_FORWARDING)
+    if (!target.is_user || target.kind == ALIAS_FORWARDING)
         return true;
     if (!directory_find_user(db, domain, address->folded_local, &db->memory, &found, &user, err))
         return false;
@@ -108,6 +104,7 @@ static bool run_on_alias(struct directory_db *db, enum directory_statement state
 static bool remove_alias(struct directory_db *db, int64_t alias, struct err *err)
 {
     return run_on_alias(db, REMOVE_TARGETS, alias, err) &&
+           run_on_alias(db, REMOVE_REMOTES, alias, err) &&
            run_on_alias(db, REMOVE_ALIAS, alias, err);
 }
 
@@ -139,24 +136,39 @@ static bool add_row(struct directory_db *db, struct entry *entry, enum alias_kin
                                       &entry->alias, &entry->kind, err);
 }
 
+// A statement about one target of an alias: of this host, or of another.
+static struct query *begin_on_target(struct directory_db *db, enum directory_statement here,
+                                     enum directory_statement elsewhere, int64_t alias,
+                                     const struct address *target, bool hosted, int64_t domain)
+{
+    struct query *q = query_begin(db->base, hosted ? here : elsewhere);
+    query_bind_number(q, alias);
+    if (hosted)
+        query_bind_number(q, domain);
+    else
+        query_bind(q, target->folded_domain);
+    query_bind(q, target->folded_local);
+    return q;
+}
+
 static bool add_target(struct directory_db *db, struct entry *entry, const struct address *address,
                        struct err *err)
 {
-    struct entry target;
     struct buf written;
+    bool hosted;
+    int64_t domain;
     if (address_equal(address, entry->address)) {
         if (!entry->is_user)
             return directory_refuse(address, "names itself, and is not a user", err);
         return set_kind(db, entry, ALIAS_AND_MAILBOX, err);
     }
-    if (!find_target(db, address, &target, err))
+    if (!directory_find_domain(db, address->folded_domain, &hosted, &domain, err) ||
+        (hosted && !need_target(db, address, domain, err)))
         return false;
     buf_init(&written, 2 * LIMIT_address);
     address_put(&written, address);
-    struct query *q = query_begin(db->base, ADD_TARGET);
-    query_bind_number(q, entry->alias);
-    query_bind_number(q, target.domain);
-    query_bind(q, address->folded_local);
+    struct query *q =
+        begin_on_target(db, ADD_TARGET, ADD_REMOTE, entry->alias, address, hosted, domain);
     query_bind(q, buf_str(&written));
     bool ok = query_run(q, err);
     buf_finish(&written);
@@ -223,16 +235,14 @@ bool directory_db_add_alias(struct directory_db *db, const struct address *addre
 static bool remove_target(struct directory_db *db, struct entry *entry,
                           const struct address *target, struct err *err)
 {
-    bool found = false;
+    bool hosted, found = false;
     int64_t domain;
     if (address_equal(target, entry->address) && entry->kind == ALIAS_AND_MAILBOX)
         return set_kind(db, entry, ALIAS_OTHERS, err);
-    if (!directory_find_domain(db, target->folded_domain, &found, &domain, err))
+    if (!directory_find_domain(db, target->folded_domain, &hosted, &domain, err))
         return false;
-    struct query *q = query_begin(db->base, REMOVE_TARGET);
-    query_bind_number(q, entry->alias);
-    query_bind_number(q, domain);
-    query_bind(q, target->folded_local);
+    struct query *q =
+        begin_on_target(db, REMOVE_TARGET, REMOVE_REMOTE, entry->alias, target, hosted, domain);
     bool ok = query_step(q, &found, err);
     query_end(q);
     return ok && (found || directory_refuse(target, "is not a target of this alias", err));

@@ -48,6 +48,15 @@ static const char *const versions[] = {
     // user.quota: -1: none of its own. user_quota tells whether there is any.
     ("ALTER TABLE user ADD COLUMN quota INTEGER NOT NULL DEFAULT -1;"
      "CREATE INDEX user_quota ON user (quota) WHERE quota > 0;"),
+    // Targets at other hosts: domain and folded are texts.
+    "CREATE TABLE remote ("
+    " id INTEGER PRIMARY KEY,"
+    " alias INTEGER NOT NULL REFERENCES alias (id),"
+    " domain TEXT NOT NULL,"
+    " folded TEXT NOT NULL,"
+    " address TEXT NOT NULL,"
+    " UNIQUE (alias, domain, folded)) STRICT;"
+    "CREATE INDEX remote_of ON remote (domain);",
 };
 
 // All entries on the way from one, each with the number of aliases before it. A way that is longer
@@ -61,6 +70,9 @@ static const char *const versions[] = {
 // The mailboxes where the way ends.
 #define REACHED " FROM reach JOIN user USING (domain, folded)" \
     " LEFT JOIN alias USING (domain, folded) WHERE (alias.id IS NULL OR alias.kind = 1)"
+// The addresses at other hosts where it ends, each once.
+#define REACHED_REMOTE " FROM reach JOIN alias USING (domain, folded)" \
+    " JOIN remote ON remote.alias = alias.id GROUP BY remote.domain, remote.folded"
 
 static const char *const statements[] = {
     [FIND_DOMAIN]          = "SELECT id FROM domain WHERE folded = ?1",
@@ -92,17 +104,31 @@ static const char *const statements[] = {
                               " FROM alias JOIN target ON target.alias = alias.id"
                               " WHERE alias.kind <> 2"
                               " UNION ALL SELECT id, 0, address, address, created FROM alias"
-                              " WHERE kind = 1 ORDER BY 1, 2"),
+                              " WHERE kind = 1"
+                              // Those at other hosts stand last.
+                              " UNION ALL SELECT alias.id, remote.id + (1 << 62), alias.address,"
+                              " remote.address, alias.created"
+                              " FROM alias JOIN remote ON remote.alias = alias.id"
+                              " WHERE alias.kind <> 2 ORDER BY 1, 2"),
     [ADD_ALIAS]            = ("INSERT INTO alias (domain, folded, address, kind, created)"
                               " VALUES (?1, ?2, ?3, ?4, ?5)"),
     [SET_ALIAS_KIND]       = "UPDATE alias SET kind = ?2 WHERE id = ?1",
     [REMOVE_ALIAS]         = "DELETE FROM alias WHERE id = ?1",
-    [COUNT_TARGETS]        = "SELECT count(*) FROM target WHERE alias = ?1",
+    [COUNT_TARGETS]        = ("SELECT (SELECT count(*) FROM target WHERE alias = ?1)"
+                              " + (SELECT count(*) FROM remote WHERE alias = ?1)"),
     [ADD_TARGET]           = ("INSERT OR IGNORE INTO target (alias, domain, folded, address)"
                               " VALUES (?1, ?2, ?3, ?4)"),
     [REMOVE_TARGET]        = ("DELETE FROM target WHERE alias = ?1 AND domain = ?2 AND folded = ?3"
                               " RETURNING 1"),
     [REMOVE_TARGETS]       = "DELETE FROM target WHERE alias = ?1",
+    [ADD_REMOTE]           = ("INSERT OR IGNORE INTO remote (alias, domain, folded, address)"
+                              " VALUES (?1, ?2, ?3, ?4)"),
+    [REMOVE_REMOTE]        = ("DELETE FROM remote WHERE alias = ?1 AND domain = ?2 AND folded = ?3"
+                              " RETURNING 1"),
+    [REMOVE_REMOTES]       = "DELETE FROM remote WHERE alias = ?1",
+    [POINTING_TO_DOMAIN]   = ("SELECT alias.address FROM remote"
+                              " JOIN alias ON alias.id = remote.alias"
+                              " WHERE remote.domain = ?1 ORDER BY alias.id LIMIT 1"),
     [POINTING_AT]          = ("SELECT alias.address, alias.kind FROM target"
                               " JOIN alias ON alias.id = target.alias"
                               " WHERE target.domain = ?1 AND target.folded = ?2"
@@ -118,11 +144,16 @@ static const char *const statements[] = {
                               " FROM above JOIN alias USING (domain, folded)"),
     [MEASURE]              = (REACH "SELECT (SELECT max(depth) FROM reach),"
                               " (SELECT count(*) FROM reach),"
-                              " (SELECT count(DISTINCT user.id)" REACHED "),"
+                              " (SELECT count(DISTINCT user.id)" REACHED ")"
+                              " + (SELECT count(*) FROM (SELECT 1" REACHED_REMOTE ")),"
                               " EXISTS (SELECT 1 FROM reach"
                               " WHERE depth > 0 AND domain = ?1 AND folded = ?2)"),
+    // Addresses at other hosts come behind the users.
     [EXPAND]               = (REACH SELECT_USER REACHED
-                              " AND user.id > ?5 GROUP BY user.id ORDER BY user.id"),
+                              " AND user.id > ?5 GROUP BY user.id"
+                              " UNION ALL SELECT remote.address, '', '', 0, 0, '', -1, -1,"
+                              " min(remote.id) + (1 << 62)" REACHED_REMOTE
+                              " HAVING min(remote.id) + (1 << 62) > ?5 ORDER BY 9"),
     [SECRET]               = "SELECT secret FROM house",
     [DATA_VERSION]         = "PRAGMA data_version",
 };
@@ -271,6 +302,23 @@ bool directory_db_each_domain(struct directory_db *db,
     return ok;
 }
 
+// What is sent to another host now would be looked for among the users here.
+static bool need_no_remote(struct directory_db *db, struct str name, struct str folded,
+                           struct err *err)
+{
+    bool row;
+    struct query *q = query_begin(db->base, POINTING_TO_DOMAIN);
+    query_bind(q, folded);
+    bool ok = query_step(q, &row, err);
+    if (ok && row)
+        ok = err_set(err, ERR_GIVE_UP, STATUS(5, 0, 0),
+                     "mail for %.*s goes to an address at %.*s: take that away first, and add it "
+                     "again then",
+                     STR_ARG(query_text(q, 0)), STR_ARG(name));
+    query_end(q);
+    return ok;
+}
+
 bool directory_db_add_domain(struct directory_db *db, struct str name, struct str folded,
                              struct err *err)
 {
@@ -280,6 +328,8 @@ bool directory_db_add_domain(struct directory_db *db, struct str name, struct st
         return false;
     if (found)
         return err_set(err, ERR_GIVE_UP, STATUS(5, 0, 0), "%.*s is hosted already", STR_ARG(name));
+    if (!need_no_remote(db, name, folded, err))
+        return false;
     struct query *q = query_begin(db->base, ADD_DOMAIN);
     query_bind(q, folded);
     query_bind(q, name);

@@ -3,10 +3,11 @@
 //
 // An address is a user or an alias. The one exception is an alias that names itself among its
 // targets: then it is a user too, and the mailbox has its copy. A target is a user or an alias of
-// this host, so a way that begins at an alias always ends in mailboxes: what would break that
-// (a loop, more than LIMIT_alias_depth aliases or LIMIT_alias_targets mailboxes, a target that
-// goes away) is refused. An alias whose address has an empty local part is a catch-all: it has what
-// no other entry of its domain has.
+// this host, or an address at another; so a way that begins at an alias always ends in mailboxes
+// and in addresses elsewhere: what would break that (a loop, more than LIMIT_alias_depth aliases or
+// LIMIT_alias_targets of both, a target that goes away, a domain that becomes ours while mail is
+// sent to it elsewhere) is refused. An alias whose address has an empty local part is a catch-all:
+// it has what no other entry of its domain has.
 //
 // All comparisons are of folded forms (mail/address.h); what was written is kept for people to
 // read. A user's mailbox is kept as two file names, of domain and user: where they stand below
@@ -23,7 +24,7 @@ struct directory_db;
 struct directory_user {
     int64_t number;         // users have theirs in the order of their making
     struct str address;     // as written by the administrator
-    struct str domain_name; // file names: see above
+    struct str domain_name; // file names: see above; empty: the address is at another host
     struct str user_name;
     uint64_t created_ms; // wall clock
     struct str moved;    // as written: where the user has gone; empty: nowhere
@@ -101,8 +102,9 @@ MUST_USE enum directory_verdict directory_db_lookup(struct directory_db *db,
                                                     const struct directory_question *question,
                                                     struct arena *arena,
                                                     struct directory_found *found, struct err *err);
-// The mailboxes that an alias stands for, each once, by their numbers, from the one behind `after`
-// (0: the first) until `each` returns false. Texts are valid during the call.
+// The mailboxes and addresses elsewhere that an alias stands for, each once, by their numbers, from
+// the one behind `after` (0: the first) until `each` returns false. Texts are valid during the
+// call.
 MUST_USE bool directory_db_expand(struct directory_db *db, const struct directory_found *found,
                                   int64_t after,
                                   bool (*each)(void *context, const struct directory_user *user),
@@ -157,7 +159,7 @@ MUST_USE bool directory_db_lock_user(struct directory_db *db, const struct addre
                                      bool locked, struct err *err);
 MUST_USE bool directory_db_set_quota(struct directory_db *db, const struct address *address,
                                      int64_t quota, struct err *err);
-// `to` NULL: the user is back. With `forward` mail follows, and `to` is of this host.
+// `to` NULL: the user is back. With `forward` mail follows.
 MUST_USE bool directory_db_move_user(struct directory_db *db, const struct address *address,
                                      const struct address *to, bool forward, struct err *err);
 // Adds targets, and the alias where it is not there yet. A target that it has is no error.

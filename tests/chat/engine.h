@@ -32,6 +32,7 @@ struct chat_engine {
 };
 
 extern const struct chat_engine chat_smtp;
+extern const struct chat_engine chat_lmtp;
 extern const struct chat_engine chat_pop3;
 extern const struct chat_engine chat_client;
 

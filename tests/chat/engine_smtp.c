@@ -1,5 +1,5 @@
-// The SMTP receiver for the .chat runner, for unit tests and the fuzzer, with a directory in
-// memory: who may be written to stands here, and only here.
+// The SMTP receiver, by SMTP and by LMTP, for the .chat runner, for unit tests and the fuzzer, with
+// a directory in memory: who may be written to stands here, and only here.
 //
 //     @config max_message=1000         of struct smtp_server_config; also max_recipients=N,
 //                                      bare_newline=refuse
@@ -101,6 +101,13 @@ static void *open_peer(void)
     p->end = SMTP_REPLY_queued;
     for (size_t i = 0; i < ARRAY_LEN(mailboxes); i++)
         must(add_mailbox(p, str_of(mailboxes[i]), SMTP_REPLY_recipient_ok, STR("")));
+    return p;
+}
+
+static void *open_lmtp(void)
+{
+    struct peer *p = open_peer();
+    p->config.lmtp = true;
     return p;
 }
 
@@ -278,6 +285,18 @@ static void close_peer(void *engine)
 const struct chat_engine chat_smtp = {
     .name = "smtp",
     .open = open_peer,
+    .set = set_peer,
+    .start = start_peer,
+    .feed = feed_peer,
+    .output = output_of,
+    .closed = is_closed,
+    .letter = letter_of,
+    .close = close_peer,
+};
+
+const struct chat_engine chat_lmtp = {
+    .name = "lmtp",
+    .open = open_lmtp,
     .set = set_peer,
     .start = start_peer,
     .feed = feed_peer,

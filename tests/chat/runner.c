@@ -14,7 +14,8 @@
 
 enum { OUTPUT_MAX = 4 * 1024 * 1024, SCRIPT_MAX = 1024 * 1024, CODE_LENGTH = 3 };
 
-static const struct chat_engine *const engines[] = {&chat_smtp, &chat_pop3, &chat_client};
+static const struct chat_engine *const engines[] = {&chat_smtp, &chat_lmtp, &chat_pop3,
+                                                    &chat_client};
 
 // The server's side of a conversation: an engine, or a socket.
 struct server {

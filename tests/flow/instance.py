@@ -99,7 +99,7 @@ class Instance:
 
     def __init__(self, build=BUILD, users=("alice@example.test", "bob@example.test"),
                  domains=("example.test",), settings=(), environment=None, start=True,
-                 parent=None):
+                 parent=None, lmtp=False):
         self.top = tempfile.mkdtemp(prefix="posthouse-", dir=parent)
         self.directory = os.path.join(self.top, "i")
         self.conf = os.path.join(self.directory, "posthouse.yaml")
@@ -108,13 +108,15 @@ class Instance:
         self.environment = dict(os.environ, **(environment or {}))
         self.address = own_address()
         self.smtp_port, self.pop3_port = free_port(self.address), free_port(self.address)
+        self.lmtp_port = free_port(self.address) if lmtp else None
         self.process = None
         self.error_path = os.path.join(self.top, "stderr")
         try:
             self.run("init", self.directory, "--hostname", "mail.example.test",
                      *(word for domain in domains for word in ("--domain", domain)),
                      "--smtp", f"{self.address}:{self.smtp_port}",
-                     "--pop3", f"{self.address}:{self.pop3_port}", conf=False)
+                     "--pop3", f"{self.address}:{self.pop3_port}",
+                     *(("--lmtp", f"{self.address}:{self.lmtp_port}") if lmtp else ()), conf=False)
             for user in users:
                 self.add_user(user)
             for name, value in dict(settings).items():
@@ -369,8 +371,9 @@ class Instance:
 
     # ---- clients
 
-    def smtp(self, greet=True):
-        return Smtp((self.address, self.smtp_port), greet)
+    def smtp(self, greet=True, source=None):
+        """`source`: the client's address."""
+        return Smtp((self.address, self.smtp_port), greet, source)
 
     def pop3(self, user=None, password=PASSWORD):
         return Pop3((self.address, self.pop3_port), user, password)
@@ -390,8 +393,9 @@ class Instance:
 class Client:
     """A connection, spoken to in octets."""
 
-    def __init__(self, where):
-        self.socket = socket.create_connection(where, timeout=PATIENCE)
+    def __init__(self, where, source=None):
+        self.socket = socket.create_connection(where, timeout=PATIENCE,
+                                               source_address=source and (source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.bytes = b""
 
@@ -430,8 +434,8 @@ def stuff(body):
 
 
 class Smtp(Client):
-    def __init__(self, where, greet=True):
-        super().__init__(where)
+    def __init__(self, where, greet=True, source=None):
+        super().__init__(where, source)
         if greet:
             self.expect(220)
             self.command("EHLO client.example.org", 250)

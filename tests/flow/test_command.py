@@ -64,7 +64,7 @@ class Words(unittest.TestCase):
             with self.subTest(words):
                 self.instance.run(*words, code=64)
                 self.assertNotIn(" ".join(words[:2]), self.instance.run("help", conf=False))
-        for option in ("--submission", "--submissions", "--lmtp", "--pop3s", "--trusted"):
+        for option in ("--submission", "--submissions", "--pop3s"):
             with self.subTest(option):
                 directory = os.path.join(self.instance.top, "later")
                 self.instance.run("init", directory, "--hostname", "mail.example.test", "--domain",

@@ -29,6 +29,13 @@ static void range(struct str text)
         return;
     must(r.bits <= (r.base.family == 4 ? 32 : 128));
     must(net_range_has(&r, &r.base));
+    struct net_range again;
+    struct buf out;
+    buf_init(&out, 100);
+    net_put_range(&out, &r);
+    must(buf_ok(&out) && net_range_read(buf_str(&out), &again));
+    must(r.bits == again.bits && memcmp(&r.base, &again.base, sizeof(r.base)) == 0);
+    buf_finish(&out);
     if (r.bits == 0)
         return;
     // The last bit of the prefix decides.

@@ -194,6 +194,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .max_message = MAX_MESSAGE,
         .max_recipients = 3,
         .refuse_bare_newline = data[0] & 1,
+        .lmtp = data[0] & 0x80,
     };
     struct str input = str_from(data + 1, size - 1);
     struct driver lines, pieces, whole;

@@ -18,7 +18,7 @@ def rows():
 
 def expectations():
     """What session scripts, unit tests and flow tests expect the server to say."""
-    for path in sorted((ROOT / "tests/chat/smtp").glob("*.chat")):
+    for path in sorted((ROOT / "tests/chat").glob("[sl]mtp/*.chat")):
         yield from re.findall(r"(?m)^S(?:: |\* \d+ )(.*)$", path.read_text(encoding="utf-8"))
     for path in [*(ROOT / "tests/unit/proto").glob("*.c"), *(ROOT / "tests/flow").glob("*.py")]:
         yield from re.findall(r'"(\d{3} .*)"', path.read_text(encoding="utf-8"))

@@ -280,7 +280,67 @@ static void the_sample_loads(void **state)
     buf_finish(&text);
 }
 
+// The lists of all files are one, and each network knows where it stands.
+static void networks_of_several_files(void **state)
+{
+    struct loaded l;
+    struct place place;
+    char more[160];
+    (void)state;
+    make_place(&place);
+    snprintf(more, sizeof(more), "%s/more.yaml", place.directory);
+    write_file(more, STR("trusted: [\"2001:db8::/32\", 192.0.2.7]\n"));
+    write_file(place.path, STR("hostname: mail.example.test\n"
+                               "include: [more.yaml]\n"
+                               "trusted:\n"
+                               "  - 192.0.2.0/28\n"));
+    load(&l, place.path, LIMIT_config_memory);
+    assert_true(l.ok);
+    assert_int_equal(l.conf.trusted.count, 3);
+    const struct conf_network *items = l.conf.trusted.items;
+    assert_int_equal(items[0].range.bits, 32);
+    assert_true(str_ends(items[0].place.file, STR("/more.yaml")));
+    assert_int_equal(items[1].place.column, 28);
+    assert_int_equal(items[2].range.bits, 28);
+    assert_int_equal(items[2].place.line, 4);
+    unload(&l);
+    unlink(more);
+    remove_place(&place);
+}
+
 // ---- limits and hostile files
+
+static void put_networks(struct buf *text, unsigned count)
+{
+    buf_clear(text);
+    buf_put(text, STR("hostname: mail.example.test\ntrusted:\n"));
+    for (unsigned i = 0; i < count; i++)
+        buf_putf(text, "  - 2001:db8:1111:2222:3333:4444:5555:%x\n", i + 0x1000);
+}
+
+static void only_so_many_networks(void **state)
+{
+    struct loaded l;
+    struct buf text;
+    (void)state;
+    buf_init(&text, OUT_MAX);
+    put_networks(&text, LIMIT_networks);
+    load_text(&l, buf_str(&text));
+    assert_true(l.ok);
+    buf_clear(&text);
+    conf_show(&text, &l.conf);
+    unload(&l);
+    load_text(&l, buf_str(&text)); // one long line
+    assert_true(l.ok);
+    assert_int_equal(l.conf.trusted.count, LIMIT_networks);
+    unload(&l);
+    put_networks(&text, LIMIT_networks + 1);
+    load_text(&l, buf_str(&text));
+    assert_false(l.ok);
+    assert_true(says(&l, ":2:1: trusted has too many entries"));
+    unload(&l);
+    buf_finish(&text);
+}
 
 static void depth(void **state)
 {
@@ -422,6 +482,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(includes),
         cmocka_unit_test(shown_values_load_to_the_same),
         cmocka_unit_test(the_sample_loads),
+        cmocka_unit_test(networks_of_several_files),
+        cmocka_unit_test(only_so_many_networks),
         cmocka_unit_test(depth),
         cmocka_unit_test(only_so_many_problems_are_told),
         cmocka_unit_test(sizes),

@@ -8,6 +8,16 @@
 #include "base/limits.h"
 #include "conf/conf.h"
 
+// Two networks, with their places.
+static struct conf_networks networks(struct conf_network items[2])
+{
+    items[0].place = (struct conf_place){STR("/etc/posthouse.yaml"), 12, 11};
+    assert_true(net_range_read(STR("192.0.2.0/24"), &items[0].range));
+    items[1].place = (struct conf_place){STR("/etc/conf.d/more.yaml"), 1, 13};
+    assert_true(net_range_read(STR("2001:db8::7"), &items[1].range));
+    return (struct conf_networks){items, 2};
+}
+
 static struct conf good(struct conf_listen *listen)
 {
     struct conf conf = {
@@ -32,6 +42,8 @@ static struct conf good(struct conf_listen *listen)
     conf.limits.disk_reserve = 0;           conf.limits.receivers = 64;
     conf.dns.server = STR("127.0.0.1@5353"); conf.dns.timeout = 100;
     conf.dns.trust_anchor = STR("/root.key");
+    conf.limits.expire = 60000;             conf.limits.delay_notice = 60000;
+    conf.limits.reports_per_hour = 1;
     // clang-format on
     listen[0] = (struct conf_listen){.protocol = CONF_SMTP};
     assert_true(net_address_read(STR("127.0.0.1:25"), &listen[0].address));
@@ -68,16 +80,22 @@ static void finish(struct packed *p)
 static void there_and_back(void **state)
 {
     struct conf_listen listen[2];
+    struct conf_network trusted[2];
     struct conf conf = good(listen);
     struct packed p;
     struct buf again;
     (void)state;
+    conf.trusted = networks(trusted);
     pack(&p, &conf);
     assert_true(conf_unpack(buf_str(&p.bytes), &p.arena, &p.conf, &p.err));
     assert_true(str_eq(p.conf.hostname, conf.hostname));
     assert_int_equal(p.conf.hostname.ptr[p.conf.hostname.len], '\0');
     assert_int_equal(p.conf.limits.receivers, 64);
     assert_int_equal(p.conf.bare_newline, CONF_BARE_REFUSE);
+    assert_int_equal(p.conf.trusted.count, 2);
+    assert_int_equal(p.conf.trusted.items[1].range.bits, 128);
+    assert_true(str_eq(p.conf.trusted.items[0].place.file, STR("/etc/posthouse.yaml")));
+    assert_int_equal(p.conf.trusted.items[0].place.line, 12);
     assert_int_equal(p.conf.listen_count, 2);
     assert_int_equal(p.conf.listen[1].address.port, 110);
     assert_int_equal(p.conf.route_count, 1);
@@ -93,9 +111,11 @@ static void there_and_back(void **state)
 static void cut_short(void **state)
 {
     struct conf_listen listen[2];
+    struct conf_network trusted[2];
     struct conf conf = good(listen);
     struct packed p;
     (void)state;
+    conf.trusted = networks(trusted);
     pack(&p, &conf);
     for (size_t n = 0; n < p.bytes.len; n++)
         assert_false(conf_unpack(str_sub(buf_str(&p.bytes), 0, n), &p.arena, &p.conf, &p.err));
@@ -109,10 +129,12 @@ static void cut_short(void **state)
 static void every_value_is_checked(void **state)
 {
     (void)state;
-    for (unsigned i = 0; i < 18; i++) {
+    for (unsigned i = 0; i < 21; i++) {
         struct conf_listen listen[2];
+        struct conf_network trusted[2];
         struct conf conf = good(listen);
         struct packed p;
+        conf.trusted = networks(trusted);
         switch (i) {
         case 0:
             conf.hostname = STR("localhost");
@@ -167,6 +189,15 @@ static void every_value_is_checked(void **state)
             break;
         case 17:
             conf.routes->to = STR("somewhere");
+            break;
+        case 18:
+            trusted[0].range.bits = 33;
+            break;
+        case 19:
+            trusted[0].range.base.bytes[3] = 1;
+            break;
+        case 20:
+            trusted[1].range.base.port = 25;
             break;
         }
         pack(&p, &conf);

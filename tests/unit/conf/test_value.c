@@ -236,7 +236,7 @@ static void defaults_are_values(void **state)
         struct conf_value value;
         struct buf out;
         assert_int_equal(option_find(option->group, str_of(option->name)), n);
-        if (option->type == CONF_NAME)
+        if (option->type == CONF_NAME || option->type == CONF_NETWORKS) // has none; an empty list
             continue;
         assert_true(read_as(option, option->preset, &arena, &value));
         buf_init(&out, 1000);

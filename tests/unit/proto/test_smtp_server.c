@@ -415,6 +415,50 @@ static void many_recipients_and_their_memory(void **state)
     smtp_server_finish(&s);
 }
 
+// LMTP: more replies than the buffer takes. None is lost, no command is read before the last, and
+// the transaction ends with it (RFC 2033 section 4.2).
+static void a_reply_for_each_of_many(void **state)
+{
+    (void)state;
+    enum { MANY = 1500 };
+    struct smtp_server s;
+    struct smtp_event event;
+    struct smtp_server_config lmtp = config;
+    size_t replies = 0, pauses = 0;
+    lmtp.max_recipients = MANY;
+    lmtp.lmtp = true;
+    smtp_server_init(&s, &lmtp);
+    check_feed(&s, "LHLO c.example\r\nMAIL FROM:<a@b.example>\r\n", "helo mail? wait ");
+    answer(&s, SMTP_REPLY_sender_ok);
+    for (int i = 0; i < MANY; i++) {
+        check_feed(&s, "RCPT TO:<bob@example.test>\r\n", "rcpt? wait ");
+        answer(&s, SMTP_REPLY_recipient_ok);
+        buf_clear(&s.out);
+    }
+    check_feed(&s, "DATA\r\n", "data? wait ");
+    answer(&s, SMTP_REPLY_go_ahead);
+    buf_clear(&s.out);
+    check_feed(&s, ".\r\n", "end? wait ");
+    answer(&s, SMTP_REPLY_local_trouble);
+    struct str input = STR("NOOP\r\n");
+    do {
+        input = str_skip(input, smtp_server_feed(&s, input, &event));
+        for (struct str rest = buf_str(&s.out), line; str_cut(&rest, '\n', &line); replies++)
+            if (replies < MANY)
+                assert_true(str_eq(line, STR("451 4.3.0 Local trouble; try again later "
+                                             "[00000000000000000000000000]\r")));
+            else
+                assert_true(str_eq(line, STR("250 2.0.0 Ok\r")));
+        pauses += event.type == SMTP_FULL;
+        buf_clear(&s.out);
+    } while (event.type == SMTP_FULL);
+    assert_int_equal(replies, MANY + 1);
+    assert_true(pauses > 0);
+    assert_int_equal(s.recipient_count, 0);
+    check_feed(&s, "MAIL FROM:<a@b.example>\r\n", "mail? wait ");
+    smtp_server_finish(&s);
+}
+
 // ---- the batteries
 
 static json_t *read_vectors(const char *name, const char *member)
@@ -599,6 +643,7 @@ int main(void)
         cmocka_unit_test(an_idle_session_holds_its_name_only),
         cmocka_unit_test(replies_have_a_limit),
         cmocka_unit_test(many_recipients_and_their_memory),
+        cmocka_unit_test(a_reply_for_each_of_many),
         cmocka_unit_test(nothing_is_relayed),
         cmocka_unit_test(only_crlf_dot_crlf_ends_the_data),
     };

@@ -204,6 +204,8 @@ static void an_alias_is_asked_once(void **state)
         {"carol@example.com", false, LOOKUP_LOCKED, "example.com/carol"},
         {"bob@example.com", false, LOOKUP_MOVED, ""},
         {"bob@example.com", true, LOOKUP_LOCAL, "example.com/bob"},
+        {"bob@elsewhere.example", false, LOOKUP_NOT_HOSTED, ""},
+        {"bob@elsewhere.example", true, LOOKUP_NOT_HOSTED, ""},
     };
     struct fixture *f = *state;
     struct address bob, away, carol;

@@ -257,8 +257,6 @@ static void targets_that_cannot_be(void **state)
 {
     struct fixture *f = *state;
     bool gone;
-    refused(f, add(f, "x@example.com", "y@elsewhere.example"),
-            "y@elsewhere.example is not on this host: mail is sent nowhere else yet");
     refused(f, add(f, "x@example.com", "alice@example.com nobody@example.com"),
             "nobody@example.com is neither a user nor an alias here");
     refused(f, add(f, "x@example.com", "alice+detail@example.com"),
@@ -281,6 +279,48 @@ static void targets_that_cannot_be(void **state)
     refused(f, move(f, "alice@example.com", "a@elsewhere.example", false),
             "alice@example.com is a target of the alias x@example.com: `posthouse alias remove "
             "x@example.com` it there first");
+}
+
+// Addresses of other hosts stand behind the mailboxes, each once, as it was written first.
+static void targets_at_other_hosts(void **state)
+{
+    struct fixture *f = *state;
+    bool gone;
+    done(f, add(f, "x@example.com", "Bob@Elsewhere.example alice@example.com"));
+    leads(f, "x@example.com", DIRECTORY_ALIAS, "alice@example.com Bob@Elsewhere.example");
+    done(f, add(f, "x@example.com", "bob@elsewhere.example")); // is there already
+    done(f, add(f, "y@example.com", "x@example.com BOB@elsewhere.EXAMPLE 鲍勃@别处.example"));
+    leads(f, "y@example.com", DIRECTORY_ALIAS,
+          "alice@example.com Bob@Elsewhere.example 鲍勃@别处.example");
+    done(f, take(f, "x@example.com", "alice@example.com", &gone));
+    assert_false(gone); // it has one that is elsewhere
+    refused(f, take(f, "x@example.com", "carol@elsewhere.example", &gone),
+            "carol@elsewhere.example is not a target of this alias");
+    done(f, take(f, "y@example.com", "x@example.com", &gone));
+    done(f, take(f, "x@example.com", "BOB@elsewhere.example", &gone));
+    assert_true(gone);
+    leads(f, "x@example.com", DIRECTORY_NO_SUCH_USER, "");
+    leads(f, "y@example.com", DIRECTORY_ALIAS, "BOB@elsewhere.EXAMPLE 鲍勃@别处.example");
+    done(f, take(f, "y@example.com", "", &gone));
+    assert_true(gone);
+    done(f, add(f, "y@example.com", "alice@example.com")); // with nothing of what it was
+    leads(f, "y@example.com", DIRECTORY_ALIAS, "alice@example.com");
+}
+
+// Mail that is sent to a domain elsewhere would end among the users here.
+static void a_domain_that_mail_is_sent_to_is_not_hosted(void **state)
+{
+    struct fixture *f = *state;
+    bool gone;
+    done(f, add(f, "x@example.com", "bob@elsewhere.example"));
+    refused(
+        f,
+        directory_db_add_domain(f->db, STR("Elsewhere.example"), STR("elsewhere.example"), &f->err),
+        "mail for x@example.com goes to an address at Elsewhere.example: take that away first, "
+        "and add it again then");
+    done(f, take(f, "x@example.com", "", &gone));
+    done(f, directory_db_add_domain(f->db, STR("Elsewhere.example"), STR("elsewhere.example"),
+                                    &f->err));
 }
 
 static void loops_are_refused(void **state)
@@ -350,8 +390,8 @@ static void users_who_moved(void **state)
     // What was taken before is delivered.
     assert_int_equal(ask(f, "alice@example.com", true, &found), DIRECTORY_LOCAL);
     refused(f, add(f, "x@example.com", "alice@example.com"), "alice@example.com has moved");
-    refused(f, move(f, "alice@example.com", "a@elsewhere.example", true),
-            "a@elsewhere.example is not on this host: mail is sent nowhere else yet");
+    done(f, move(f, "alice@example.com", "a@elsewhere.example", true));
+    leads(f, "alice@example.com", DIRECTORY_FORWARDED, "a@elsewhere.example");
     refused(f, move(f, "alice@example.com", "ALICE@example.com", true),
             "alice@example.com cannot move to itself");
     done(f, move(f, "alice@example.com", "bob@example.com", true));
@@ -486,6 +526,8 @@ int main(void)
         CASE(a_catch_all_has_the_rest_of_its_domain),
         CASE(the_postmaster_may_be_an_alias),
         CASE(targets_that_cannot_be),
+        CASE(targets_at_other_hosts),
+        CASE(a_domain_that_mail_is_sent_to_is_not_hosted),
         CASE(loops_are_refused),
         CASE(depth),
         CASE(breadth),
