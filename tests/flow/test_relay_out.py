@@ -200,6 +200,21 @@ class Out(unittest.TestCase):
         self.assertEqual(self.event("failed", queue_id)["to"], "b@lmtp.example")
         self.assertIn("LHLO", self.lmtp.commands)
 
+    def test_unix_socket(self):
+        """LMTP with a program on this host; one that is not there now defers."""
+        instance = Instance(start=False)
+        path = os.path.join(instance.top, "lmtp")
+        with start(instance, {"*": f"lmtp:{path}", "none.example": f"lmtp:{path}.none"}):
+            with Sink(lmtp=True, path=path) as sink, instance.smtp() as client:
+                client.letter("a@example.org", ["x@far.example", "y@none.example"], HEAD)
+                client.letter("a@example.org", ["z@far.example"], HEAD)
+                sink.wait(2)
+            wait_for(lambda: instance.events("deferred"), "a deferral")
+            self.assertEqual({e["to"] for e in instance.events("sent")},
+                             {"x@far.example", "z@far.example"})
+            self.assertIn(f"{path}.none", instance.events("deferred")[0]["text"] +
+                          instance.events("deferred")[0]["host"])
+
     def test_error_route(self):
         queue_id = self.send(["x@error.example", "y@far.example"])
         self.assertIn("not from here", self.event("failed", queue_id)["text"])
