@@ -25,7 +25,7 @@ struct sender {
     struct role *role;
     struct link parcels;
     struct link dialling; // connections whose unix socket the supervisor opens
-    struct link idle; // connections that are kept, used last first
+    struct link idle;     // connections that are kept, used last first
     size_t idle_count;
     struct bad_address bad[BAD_ADDRESSES]; // the oldest is overwritten
     size_t bad_next;

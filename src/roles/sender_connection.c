@@ -283,8 +283,8 @@ static void begin_session(struct connection *c, int fd)
 {
     struct err err;
     c->pumps = true;
-    if (pump_start(&c->pump, c->sender->role->loop, fd, &pump_callbacks, &c->client.out,
-                   KEPT_INPUT, NO_LIMIT_MS, &err))
+    if (pump_start(&c->pump, c->sender->role->loop, fd, &pump_callbacks, &c->client.out, KEPT_INPUT,
+                   NO_LIMIT_MS, &err))
         step(c, STR(""));
     else
         no_connection(c, -ENOMEM);

@@ -449,7 +449,9 @@ static void closed(struct ipc_channel *channel, const char *why)
 }
 
 static const struct ipc_handlers handlers = {
-    .on = {[MSG_ready] = on_ready, [MSG_drained] = on_drained, [MSG_parted] = on_parted,
+    .on = {[MSG_ready] = on_ready,
+           [MSG_drained] = on_drained,
+           [MSG_parted] = on_parted,
            [MSG_dial] = on_dial},
     .closed = closed,
 };
