@@ -301,6 +301,23 @@ class Kills(unittest.TestCase):
                 self.balance(sink, instance, wanted, 20)
 
 
+    def test_letter_that_kills(self):
+        """One that took three senders with it is held; the others go on."""
+        with Sink() as sink, Sink() as other, \
+                instance_for({"*": sink.target, "other.example": other.target}) as instance:
+            sink.replies["END"] = SILENCE
+            with instance.smtp() as client:
+                queue_id = client.letter("a@example.org", ["x@far.example"], HEAD)
+                for kill in range(3):
+                    wait_for(lambda: sink.counts.get("END", 0) > kill, "the end of the letter")
+                    wait_for(lambda: instance.kill_role("sender"), "a sender to kill")
+                client.letter("a@example.org", ["y@other.example"], HEAD)
+            other.wait(1)
+            wait_for(lambda: "held" in instance.ask("queue list"), "a letter that is held")
+            self.assertIn(queue_id, instance.said())
+            self.assertEqual(instance.queue_count(), 1)
+
+
 class Retries(unittest.TestCase):
     def test_later(self):
         """What was deferred goes out when its time has come."""
