@@ -95,6 +95,15 @@ void role_drained(struct role *role)
         ipc_send(control, &(struct msg){.type = MSG_drained});
 }
 
+void role_dial(struct role *role, struct str path)
+{
+    struct ipc_channel *control = skeleton_of(role)->control;
+    struct msg m = {.type = MSG_dial};
+    m.dial.path = path;
+    if (control)
+        ipc_send(control, &m);
+}
+
 // ---- the configuration
 
 static bool take_configuration(struct skeleton *s, int fd, struct err *err)
@@ -264,6 +273,23 @@ static void on_arena(struct ipc_channel *channel, struct msg *m, void *owner)
     m->arena.memory = -1;
 }
 
+static void on_dialled(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    struct skeleton *s = ipc_context(channel);
+    (void)owner;
+    must(s->role.ops->dialled != NULL);
+    s->role.ops->dialled(&s->role, m->dialled.path, m->dialled.socket);
+    m->dialled.socket = -1;
+}
+
+static void on_no_answer(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    struct skeleton *s = ipc_context(channel);
+    (void)owner;
+    must(s->role.ops->dialled != NULL);
+    s->role.ops->dialled(&s->role, m->no_answer.path, -(int)m->no_answer.error);
+}
+
 static void on_drain(struct ipc_channel *channel, struct msg *m, void *owner)
 {
     struct skeleton *s = ipc_context(channel);
@@ -384,6 +410,8 @@ int role_main(const struct role_ops *ops, int argc, char **argv)
                                                        [MSG_listener] = on_listener,
                                                        [MSG_arena] = on_arena,
                                                        [MSG_drain] = on_drain,
+                                                       [MSG_dialled] = on_dialled,
+                                                       [MSG_no_answer] = on_no_answer,
                                                        [MSG_ask] = on_ask},
                                                 .closed = control_closed};
     if (ops->handlers)

@@ -31,6 +31,8 @@ struct role_ops {
     void (*listener)(struct role *role, int fd, enum conf_protocol protocol);
     // Shared memory of a receiver: for the receiver itself (its own) and for the queue (read only).
     void (*arena)(struct role *role, int fd, uint32_t instance);
+    // The answer to role_dial: fd is the role's, or it is the negative errno.
+    void (*dialled)(struct role *role, struct str path, int fd);
     // Stop taking new work, finish what is under way, then role_drained. NULL: at once.
     void (*drain)(struct role *role, uint64_t milliseconds);
     // A question of the administrator (`posthouse queue list`): role_answer, now or later. The
@@ -63,6 +65,8 @@ void role_each_peer(struct role *role, enum ipc_role peer,
 MUST_USE bool role_open_directory(struct role *role, struct str path, bool change, int *fd,
                                   struct err *err);
 void role_drained(struct role *role);
+// Asks the supervisor for a connection to a unix socket of the route table; ops->dialled is told.
+void role_dial(struct role *role, struct str path);
 // Answers a question, once; it is gone then. ok: `body` is what was asked for, of any lines. Else
 // it says in one line why not. A body that overflowed is a no by itself.
 void role_answer(struct question *question, bool ok, const struct buf *body);

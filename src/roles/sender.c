@@ -225,8 +225,10 @@ void parcel_left(struct parcel *p, const struct smtp_client_result *result)
 void parcel_no_connection(struct parcel *p, const struct smtp_client_result *result)
 {
     struct sender *s = p->sender;
-    s->bad[s->bad_next++ % BAD_ADDRESSES] = (struct bad_address){
-        .address = p->ways[p->way].address, .until_ms = loop_now(s->role->loop) + BAD_MS};
+    const struct net_address *address = &p->ways[p->way].address;
+    if (address->family)
+        s->bad[s->bad_next++ % BAD_ADDRESSES] =
+            (struct bad_address){*address, loop_now(s->role->loop) + BAD_MS};
     parcel_left(p, result);
 }
 
@@ -368,7 +370,13 @@ static bool prepare(struct role *role, struct err *err)
     s->role = role;
     list_init(&s->parcels);
     list_init(&s->idle);
+    list_init(&s->dialling);
     return true;
+}
+
+static void dialled(struct role *role, struct str path, int fd)
+{
+    connection_dialled(role->state, path, fd);
 }
 
 static void drain(struct role *role, uint64_t milliseconds)
@@ -388,6 +396,7 @@ static const struct role_ops ops = {
     .role = IPC_SENDER,
     .handlers = &handlers,
     .prepare = prepare,
+    .dialled = dialled,
     .drain = drain,
 };
 

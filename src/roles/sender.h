@@ -24,7 +24,8 @@ enum { BAD_ADDRESSES = 64 };
 struct sender {
     struct role *role;
     struct link parcels;
-    struct link idle; // connections that are kept, used last first
+    struct link dialling; // connections whose unix socket the supervisor opens
+    struct link idle;     // connections that are kept, used last first
     size_t idle_count;
     struct bad_address bad[BAD_ADDRESSES]; // the oldest is overwritten
     size_t bad_next;
@@ -88,5 +89,7 @@ void connection_take(struct sender *s, struct parcel *p, bool anew);
 void connection_abort(struct connection *c);
 enum smtp_stage connection_stage(const struct connection *c);
 void connection_close_idle(struct sender *s);
+// Of the one that waits longest for this path; fd < 0: why there is none.
+void connection_dialled(struct sender *s, struct str path, int fd);
 
 #endif

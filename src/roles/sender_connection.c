@@ -18,7 +18,8 @@ enum {
 };
 
 struct connection {
-    struct link link; // in sender.idle while it is kept
+    struct link link; // in sender.idle while it is kept, in sender.dialling until there is a socket
+    bool idle;
     struct sender *sender;
     struct parcel *parcel; // NULL: none is on it
     bool lmtp;
@@ -46,14 +47,19 @@ static uint64_t in_ms(unsigned seconds)
 
 // ---- its end
 
+static void leave_list(struct connection *c)
+{
+    list_remove(&c->link);
+    c->sender->idle_count -= c->idle;
+    c->idle = false;
+}
+
 static void free_connection(struct turn_hook *hook)
 {
     struct connection *c = CONTAINER_OF(hook, struct connection, end);
     struct loop *loop = c->sender->role->loop;
     must(!c->parcel);
-    if (link_used(&c->link))
-        c->sender->idle_count--;
-    list_remove(&c->link);
+    leave_list(c);
     loop_cancel_timer(loop, &c->deadline);
     if (c->pumps) {
         pump_close(&c->pump);
@@ -182,8 +188,9 @@ static void set_deadline(struct connection *c)
 static void keep(struct connection *c)
 {
     struct sender *s = c->sender;
-    if (link_used(&c->link))
+    if (c->idle)
         return;
+    c->idle = true;
     list_prepend(&s->idle, &c->link);
     if (++s->idle_count > IDLE_MAX) {
         struct connection *oldest = CONTAINER_OF(s->idle.prev, struct connection, link);
@@ -226,8 +233,7 @@ static void deadline(struct timer *timer)
     if (!c->pumps) {
         find_no_connection(c, &silent);
     } else if (c->ready) {
-        list_remove(&c->link);
-        c->sender->idle_count--;
+        leave_list(c);
         c->ready = false;
         smtp_client_quit(&c->client);
         step(c, STR(""));
@@ -272,10 +278,21 @@ static void no_connection(struct connection *c, int error)
     find_no_connection(c, &result);
 }
 
+// The socket is the pump's, also when this fails.
+static void begin_session(struct connection *c, int fd)
+{
+    struct err err;
+    c->pumps = true;
+    if (pump_start(&c->pump, c->sender->role->loop, fd, &pump_callbacks, &c->client.out, KEPT_INPUT,
+                   NO_LIMIT_MS, &err))
+        step(c, STR(""));
+    else
+        no_connection(c, -ENOMEM);
+}
+
 static void connected(struct watch *watch, unsigned events)
 {
     struct connection *c = CONTAINER_OF(watch, struct connection, connecting);
-    struct err err;
     (void)events;
     if (c->closed)
         return;
@@ -286,13 +303,26 @@ static void connected(struct watch *watch, unsigned events)
     }
     loop_remove(c->sender->role->loop, watch);
     watch->fd = -1;
-    c->pumps = true;
-    if (!pump_start(&c->pump, c->sender->role->loop, fd, &pump_callbacks, &c->client.out,
-                    KEPT_INPUT, NO_LIMIT_MS, &err)) {
-        no_connection(c, -ENOMEM);
+    begin_session(c, fd);
+}
+
+void connection_dialled(struct sender *s, struct str path, int fd)
+{
+    LIST_EACH(&s->dialling, at, after)
+    {
+        struct connection *c = CONTAINER_OF(at, struct connection, link);
+        if (!str_eq(c->path, path))
+            continue;
+        list_remove(at);
+        if (c->closed)
+            break; // nobody waits any more
+        if (fd < 0)
+            no_connection(c, fd);
+        else
+            begin_session(c, fd);
         return;
     }
-    step(c, STR(""));
+    os_close(&fd);
 }
 
 // ---- for parcels
@@ -338,8 +368,7 @@ void connection_take(struct sender *s, struct parcel *p, bool anew)
     struct connection *c = anew ? NULL : find_idle(s, p, way);
     struct err err;
     if (c) {
-        list_remove(&c->link);
-        s->idle_count--;
+        leave_list(c);
         c->parcel = p;
         p->connection = c;
         begin_letter(c);
@@ -347,13 +376,18 @@ void connection_take(struct sender *s, struct parcel *p, bool anew)
         return;
     }
     c = new_connection(s, p, way);
-    int fd = way->address.family ? net_connect(&way->address) : -EAFNOSUPPORT;
+    loop_set_timer(s->role->loop, &c->deadline, in_ms(LIMIT_connect_seconds));
+    if (!way->address.family) {
+        list_append(&s->dialling, &c->link);
+        role_dial(s->role, c->path);
+        return;
+    }
+    int fd = net_connect(&way->address);
     if (fd < 0) {
         no_connection(c, fd);
         return;
     }
     c->connecting.fd = fd;
-    loop_set_timer(s->role->loop, &c->deadline, in_ms(LIMIT_connect_seconds));
     if (!loop_add(s->role->loop, &c->connecting, LOOP_WRITE, &err)) {
         os_close(&c->connecting.fd);
         no_connection(c, -ENOMEM);

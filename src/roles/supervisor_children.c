@@ -405,6 +405,40 @@ static void on_drained(struct ipc_channel *channel, struct msg *m, void *owner)
         ipc_close(&c->channel);
 }
 
+// To a path of the route table only: the sender may be an intruder.
+static int dial(const struct conf *conf, struct str path)
+{
+    for (size_t i = 0; i < conf->route_count; i++) {
+        struct str to = conf->routes[i].to;
+        if (!str_starts(to, STR("lmtp:")) || !str_eq(str_skip(to, STR("lmtp:").len), path))
+            continue;
+        char *name = strndup(path.ptr, path.len);
+        must(name != NULL);
+        int fd = net_connect_path(name);
+        free(name);
+        return fd;
+    }
+    return -EACCES;
+}
+
+static void on_dial(struct ipc_channel *channel, struct msg *m, void *owner)
+{
+    const struct child *c = ipc_context(channel);
+    struct msg answer = {.type = MSG_dialled};
+    (void)owner;
+    int fd = dial(c->supervisor->conf, m->dial.path);
+    if (fd >= 0) {
+        answer.dialled.path = m->dial.path;
+        answer.dialled.socket = fd;
+    } else {
+        answer.type = MSG_no_answer;
+        answer.no_answer.path = m->dial.path;
+        answer.no_answer.error = (uint32_t)-fd;
+    }
+    ipc_send(channel, &answer);
+    os_close(&fd);
+}
+
 static void closed(struct ipc_channel *channel, const char *why)
 {
     struct child *c = ipc_context(channel);
@@ -415,7 +449,10 @@ static void closed(struct ipc_channel *channel, const char *why)
 }
 
 static const struct ipc_handlers handlers = {
-    .on = {[MSG_ready] = on_ready, [MSG_drained] = on_drained, [MSG_parted] = on_parted},
+    .on = {[MSG_ready] = on_ready,
+           [MSG_drained] = on_drained,
+           [MSG_parted] = on_parted,
+           [MSG_dial] = on_dial},
     .closed = closed,
 };
 

@@ -200,6 +200,21 @@ class Out(unittest.TestCase):
         self.assertEqual(self.event("failed", queue_id)["to"], "b@lmtp.example")
         self.assertIn("LHLO", self.lmtp.commands)
 
+    def test_unix_socket(self):
+        """LMTP with a program on this host; one that is not there now defers."""
+        instance = Instance(start=False)
+        path = os.path.join(instance.top, "lmtp")
+        with start(instance, {"*": f"lmtp:{path}", "none.example": f"lmtp:{path}.none"}):
+            with Sink(lmtp=True, path=path) as sink, instance.smtp() as client:
+                client.letter("a@example.org", ["x@far.example", "y@none.example"], HEAD)
+                client.letter("a@example.org", ["z@far.example"], HEAD)
+                sink.wait(2)
+            wait_for(lambda: instance.events("deferred"), "a deferral")
+            self.assertEqual({e["to"] for e in instance.events("sent")},
+                             {"x@far.example", "z@far.example"})
+            self.assertIn(f"{path}.none", instance.events("deferred")[0]["text"] +
+                          instance.events("deferred")[0]["host"])
+
     def test_error_route(self):
         queue_id = self.send(["x@error.example", "y@far.example"])
         self.assertIn("not from here", self.event("failed", queue_id)["text"])
@@ -284,6 +299,23 @@ class Kills(unittest.TestCase):
                     wanted = set(sorted(wanted)[:21])
                     instance.start()
                 self.balance(sink, instance, wanted, 20)
+
+
+    def test_letter_that_kills(self):
+        """One that took three senders with it is held; the others go on."""
+        with Sink() as sink, Sink() as other, \
+                instance_for({"*": sink.target, "other.example": other.target}) as instance:
+            sink.replies["END"] = SILENCE
+            with instance.smtp() as client:
+                queue_id = client.letter("a@example.org", ["x@far.example"], HEAD)
+                for kill in range(3):
+                    wait_for(lambda: sink.counts.get("END", 0) > kill, "the end of the letter")
+                    wait_for(lambda: instance.kill_role("sender"), "a sender to kill")
+                client.letter("a@example.org", ["y@other.example"], HEAD)
+            other.wait(1)
+            wait_for(lambda: "held" in instance.ask("queue list"), "a letter that is held")
+            self.assertIn(queue_id, instance.said())
+            self.assertEqual(instance.queue_count(), 1)
 
 
 class Retries(unittest.TestCase):

