@@ -13,20 +13,14 @@
 #include "os/random.h"
 #include "store/spool.h"
 
-enum {
-    BATCH = 2000,
-    LATER_S = 30 * 24 * 3600,
-    BODY_LEAST = 64,
-    RECIPIENTS_MOST = 10000,
-    SETTLE_TURNS = 200
-};
+enum { BATCH = 2000, LATER_S = 3600, BODY_LEAST = 64, RECIPIENTS_MOST = 10000, SETTLE_TURNS = 200 };
 
 struct options {
     uint64_t letters;
     uint64_t body;       // octets of each
     uint64_t recipients; // of each: TO, again and again
     uint64_t ended;      // of ten letters so many are delivered at once
-    uint64_t due;        // 1: the first attempt is due; 0: it was made, the next is far ahead
+    uint64_t due;        // 1: the first attempt is due; 0: it was made, the next is an hour ahead
 };
 
 struct fill {
