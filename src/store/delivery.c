@@ -40,6 +40,18 @@ static struct open_maildir *find_maildir(struct delivery *d, struct str path)
     return NULL;
 }
 
+// One that was there: its `cur`, made last, may be of a life that ended before it was synced, and
+// what its owner moves there would go with it.
+static bool open_durably(struct delivery *d, struct open_maildir *o, struct err *err)
+{
+    if (!maildir_open(d->mail_dir, o->path, true, &o->md, err))
+        return false;
+    int rc = d->syncfs ? 0 : os_fsync(o->md.top); // else the batch's syncfs covers it
+    if (rc < 0)
+        maildir_close(&o->md);
+    return rc == 0 || err_system(err, rc, "mailbox %.*s", STR_ARG(o->path));
+}
+
 static struct open_maildir *get_maildir(struct delivery *d, struct str path, struct err *err)
 {
     struct open_maildir *o = find_maildir(d, path);
@@ -49,7 +61,7 @@ static struct open_maildir *get_maildir(struct delivery *d, struct str path, str
     must(o != NULL);
     memcpy(o + 1, path.ptr, path.len);
     o->path = str_from(o + 1, path.len);
-    if (!maildir_open(d->mail_dir, path, true, &o->md, err)) {
+    if (!open_durably(d, o, err)) {
         free(o);
         return NULL;
     }

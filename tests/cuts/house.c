@@ -535,6 +535,8 @@ static void open_house(struct house *h, const char *path)
 
 static void close_house(struct house *h)
 {
+    while (os_workers_waiting(h->spool->helpers)) // what is dropped there is nobody's memory
+        turn(h);
     h->closing = true;
     LIST_EACH(&h->posts, at, after)
     {

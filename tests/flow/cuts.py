@@ -192,7 +192,10 @@ class Life:
             lines.append("settle")
         if chance.randrange(3) == 0:
             lines.append("drain")
-        rule = self._make_trouble()
+        self.live(lines, self._make_trouble())
+
+    def live(self, lines, rule=None):
+        """One session, in which the rule may strike."""
         house = House(self.program, self.top, self.bite, recorded=True)
         status = house.live("\n".join([*lines, "close", ""]))
         struck = rule is not None and self.page.acted(rule)

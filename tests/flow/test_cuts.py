@@ -53,6 +53,43 @@ class Cuts(unittest.TestCase):
         self.cut(SANITIZED, CUTS // 20, CUTS_OF_A_LIFE // 2)
 
 
+class Begun(cuts.Life):
+    """The first session is killed at the n-th fsync, perhaps while a mailbox is made; the second
+    delivers into what stands there, and its owner files the letters."""
+
+    def __init__(self, top, number):
+        self.number = number
+        super().__init__(HOUSE, top, random.Random(2))
+
+    def _session(self, syncfs):
+        if len(self.letters) == 4:
+            return
+        first = len(self.letters) + 1
+        self.begins.append(self.page.sequence())
+        rule = self.page.rule("fsync", first=self.number, count=1, kill=True) if first == 1 else None
+        lines = [f"open {self.directory}", "syncfs 0", "indexed"]
+        for number in (first, first + 1):
+            self.letters[number] = cuts.Letter(1, 3)
+            lines += [f"letter {number} 1 3", "settle", "deliver 1", "settle", "collect"]
+        self.live(lines, rule)
+
+
+class Mailboxes(unittest.TestCase):
+    def test_a_mailbox_half_made_is_made_durable(self):
+        made = 0
+        for number in range(1, 30):
+            with cuts.workplace() as top:
+                life = Begun(top, number)
+                self.assertEqual(life.found, [])
+                names = [record.path for record in life.records if record.call == "mkdir"]
+                made += names.count("u0") == 1
+                judge = cuts.Judge(HOUSE, top)
+                self.assertEqual(judge.judge(life, life.cuts[-1], "none", number), [], number)
+                self.assertEqual(judge.close(), [])
+                life.close()
+        self.assertGreater(made, 20)
+
+
 class Bites(unittest.TestCase):
     def test_cuts_find_each(self):
         number = seed()
