@@ -43,7 +43,8 @@ static struct conf good(struct conf_listen *listen)
     conf.dns.server = STR("127.0.0.1@5353"); conf.dns.timeout = 100;
     conf.dns.trust_anchor = STR("/root.key");
     conf.limits.expire = 60000;             conf.limits.delay_notice = 60000;
-    conf.limits.reports_per_hour = 1;
+    conf.limits.reports_per_hour = 1;       conf.limits.per_destination = 1;
+    conf.limits.outgoing = 1;
     // clang-format on
     listen[0] = (struct conf_listen){.protocol = CONF_SMTP};
     assert_true(net_address_read(STR("127.0.0.1:25"), &listen[0].address));
