@@ -128,11 +128,20 @@ static bool take_configuration(struct skeleton *s, int fd, struct err *err)
     return ok;
 }
 
+static unsigned session_files(const struct role *role)
+{
+    const struct conf *conf = role->conf;
+    bool also = false;
+    for (size_t i = 0; role->ops->also && i < conf->listen_count; i++)
+        also = also || conf->listen[i].protocol == role->ops->also;
+    return role->ops->session_files * (also ? 2 : 1);
+}
+
 // Where the system allows fewer descriptors than max_sessions needs, fewer sessions are let in: who
 // comes then hears so, instead of waiting unheard.
 static void limit_sessions(struct role *role, uint64_t others)
 {
-    uint64_t allowed = os_file_limit(), each = role->ops->session_files;
+    uint64_t allowed = os_file_limit(), each = session_files(role);
     uint64_t wanted = others + each * role->conf->limits.max_sessions;
     role->max_sessions = role->conf->limits.max_sessions;
     if (each == 0 || allowed >= wanted)
@@ -174,7 +183,7 @@ static bool set_up(struct skeleton *s, const struct msg_setup *setup, struct err
                         .path_count = s->path_count,
                         .needs_link = (row->calls & (JAIL_CHANGE | JAIL_MOVE)) != 0,
                         .max_files =
-                            row->max_files + s->role.ops->session_files * s->role.max_sessions,
+                            row->max_files + session_files(&s->role) * s->role.max_sessions,
                         .max_memory = row->max_memory};
     if (!jail_enter(&jail, &report, err))
         return false;

@@ -99,7 +99,7 @@ class Instance:
 
     def __init__(self, build=BUILD, users=("alice@example.test", "bob@example.test"),
                  domains=("example.test",), settings=(), environment=None, start=True,
-                 parent=None, lmtp=False):
+                 parent=None, lmtp=False, nowhere=True):
         self.top = tempfile.mkdtemp(prefix="posthouse-", dir=parent)
         self.directory = os.path.join(self.top, "i")
         self.conf = os.path.join(self.directory, "posthouse.yaml")
@@ -119,6 +119,8 @@ class Instance:
                      *(("--lmtp", f"{self.address}:{self.lmtp_port}") if lmtp else ()), conf=False)
             for user in users:
                 self.add_user(user)
+            if nowhere:
+                self.go_nowhere()
             for name, value in dict(settings).items():
                 self.set(name, value)
             if start:
@@ -126,6 +128,10 @@ class Instance:
         except BaseException:
             self.finish(check=False)
             raise
+
+    def go_nowhere(self):
+        """Where a test says nothing else, letters for other hosts wait, and no DNS is asked."""
+        self.set("routes", f'[{{domain: "*", to: "smtp://{self.address}:1"}}]')
 
     def __enter__(self):
         return self

@@ -146,7 +146,7 @@ class Out(unittest.TestCase):
     def test_utf8_that_the_other_cannot(self):
         """RFC 6531 3.2: a local part has no other form, a domain has."""
         queue_id = self.send(["收件人@plain.example"], parameters=" SMTPUTF8")
-        self.assertIn("UTF-8", self.event("failed", queue_id)["text"])
+        self.assertIn("UTF-8", self.event("bounced", queue_id)["text"])
 
     def test_refusals(self):
         """5yz is the end of whom it was said to, at each stage; 4yz defers."""
@@ -171,7 +171,7 @@ class Out(unittest.TestCase):
         queue_id = self.send(["bad@far.example", "good@far.example", "full@far.example"])
         self.sink.wait(1)
         self.assertEqual(self.sink.letters[0].recipients, ["good@far.example"])
-        self.assertEqual(self.event("failed", queue_id)["to"], "bad@far.example")
+        self.assertEqual(self.event("bounced", queue_id)["to"], "bad@far.example")
         self.assertEqual(self.event("deferred", queue_id)["to"], "full@far.example")
         self.assertEqual(self.event("sent", queue_id)["to"], "good@far.example")
 
@@ -197,7 +197,7 @@ class Out(unittest.TestCase):
         queue_id = self.send(["a@lmtp.example", "b@lmtp.example", "c@lmtp.example"])
         self.lmtp.wait(1)
         self.assertEqual(self.lmtp.letters[0].recipients, ["a@lmtp.example", "c@lmtp.example"])
-        self.assertEqual(self.event("failed", queue_id)["to"], "b@lmtp.example")
+        self.assertEqual(self.event("bounced", queue_id)["to"], "b@lmtp.example")
         self.assertIn("LHLO", self.lmtp.commands)
 
     def test_unix_socket(self):
@@ -217,7 +217,7 @@ class Out(unittest.TestCase):
 
     def test_error_route(self):
         queue_id = self.send(["x@error.example", "y@far.example"])
-        self.assertIn("not from here", self.event("failed", queue_id)["text"])
+        self.assertIn("not from here", self.event("bounced", queue_id)["text"])
         self.sink.wait(1)
 
     def test_dead_host(self):
@@ -239,7 +239,7 @@ class Ways(unittest.TestCase):
             others = [own_address() for _ in range(3)]
             records = "".join(f"mx A {address}\n" for address in [sink.address, *others])
             with Nsd({"far.example": records}) as nsd:
-                instance = Instance(start=False, settings={"server": nsd.place})
+                instance = Instance(start=False, nowhere=False, settings={"server": nsd.place})
                 with start(instance, {"*": f"smtp://mx.far.example:{sink.port}"}):
                     for number in range(5):
                         with instance.smtp() as client:

@@ -53,7 +53,7 @@ def hosts(answer):
 class ByDns(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.instance = Instance(start=False)
+        cls.instance = Instance(start=False, nowhere=False)
         cls.nsd = Nsd({"abc.com": ABC + f"me A {cls.instance.address}\n" + MANY,
                        "zone.test": "@ MX 5 mx\nmx A 192.0.2.30\n"})
         cls.addClassCleanup(cls.nsd.__exit__)
@@ -165,7 +165,7 @@ class ByDns(unittest.TestCase):
 class Cache(unittest.TestCase):
     def test_answers_are_kept_as_long_as_they_say(self):
         """Positive and negative ones: the name server is gone, and what is not over yet stands."""
-        with Instance(start=False) as instance:
+        with Instance(start=False, nowhere=False) as instance:
             with Nsd({"abc.com": ABC}) as nsd:
                 instance.set("server", f'"{nsd.place}"')
                 instance.set("timeout", "300ms")
@@ -186,7 +186,7 @@ class Keys(unittest.TestCase):
     """Keys by which nothing can be checked: the mail goes, and the log says what is not done."""
 
     def found_with(self, keys):
-        with Nsd({"abc.com": ABC}) as nsd, Instance(start=False) as instance:
+        with Nsd({"abc.com": ABC}) as nsd, Instance(start=False, nowhere=False) as instance:
             path = instance.top + "/keys"
             with open(path, "w", encoding="ascii") as file:
                 file.write(keys)
@@ -213,7 +213,7 @@ class ByTable(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.instance = Instance(start=False)
+        cls.instance = Instance(start=False, nowhere=False)
         text = cls.instance.read_conf().replace("\nroutes:\n", f"""
 routes:
   - {{domain: "*", to: "smtp://192.0.2.1:2626"}}
@@ -258,7 +258,7 @@ routes:
         self.assertEqual(route(self.instance, "alice@example.test")["verdict"], "local")
 
     def test_a_reload_takes_in_new_rules(self):
-        with Instance() as instance:
+        with Instance(nowhere=False) as instance:
             text = instance.read_conf()
             instance.write_conf(text.replace("\nroutes:\n",
                                              "\nroutes:\n  - {domain: '*', to: 'smtp://192.0.2.3'}\n"))
@@ -268,14 +268,14 @@ routes:
 
 class NotRunning(unittest.TestCase):
     def test_it_cannot_be_said(self):
-        with Instance(start=False) as instance:
+        with Instance(start=False, nowhere=False) as instance:
             self.assertIn("not running", instance.run("route", "x@example.org", code=75))
             self.assertEqual(route(instance, "alice@example.test")["verdict"], "local")
 
 
 class Init(unittest.TestCase):
     def test_dns_and_routes(self):
-        with Instance(start=False) as instance:
+        with Instance(start=False, nowhere=False) as instance:
             directory = instance.top + "/j"
             names = ["--hostname", "mail.example.test", "--domain", "example.test"]
             instance.run("init", directory, *names, "--dns", "127.0.0.1@5353", "--route",
