@@ -29,6 +29,7 @@ struct item {
     struct attempt *attempt;
     enum report_kind kind;
     struct status status;
+    unsigned code;     // what another host said, 0: none did
     struct str reason; // in the arena
 };
 
@@ -216,7 +217,8 @@ static void log_item(const struct tell *t, const struct item *item, bool told)
 {
     char id[MAIL_ID_TEXT + 1];
     mail_id_text(&t->letter->id, id);
-    struct log_event event = {.id = str_of(id), .to = item->attempt->address, .text = item->reason};
+    struct log_event event = {
+        .id = str_of(id), .to = item->attempt->address, .text = item->reason, .code = item->code};
     switch (item->kind) {
     case REPORT_FAILED:
         event.name = told ? EVENT_bounced : EVENT_failed;
@@ -444,5 +446,7 @@ void queue_tell(struct queue *q, struct attempt *a, enum report_kind kind, struc
     struct tell *t = find_tell(q, a->letter);
     struct item *item = &t->items[t->count++];
     *item = (struct item){.attempt = a, .kind = kind, .status = status};
+    item->code = a->heard ? a->heard->code : 0;
+    a->heard = NULL; // lives no longer than this call
     must(arena_copy(&t->arena, reason, &item->reason));
 }

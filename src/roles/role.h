@@ -21,7 +21,7 @@ struct question; // of an administrator, until it is answered
 struct role_ops {
     enum ipc_role role;
     const struct ipc_handlers *handlers; // for channels to peers; closed and lost are the role's
-    unsigned session_files; // descriptors that one session may hold; 0: the role has no sessions
+    unsigned session_files;  // descriptors that one session may hold; 0: the role has no sessions
     enum conf_protocol also; // another protocol of the role, with sessions of its own; 0: none
     // Before the jail, still with the supervisor's rights. role_allow names what stays reachable.
     bool (*prepare)(struct role *role, struct err *err);
