@@ -95,7 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         unsigned kind = (unsigned)str_take_le(&input, 1);
         ok = address_read(take(&input), &arena, address, &err);
         to[r.recipient_count++] = (struct report_recipient){.kind = kind % REPORT_KINDS,
-                                                            .status = STATUS(5, kind, 1),
+                                                            .status = STATUS(5, (uint16_t)kind, 1),
                                                             .address = address,
                                                             .original = take(&input),
                                                             .reason = take(&input),
