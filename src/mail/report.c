@@ -88,7 +88,7 @@ bool report_needs_utf8(const struct report *r)
     bool ascii = !r->to->utf8 && str_is_ascii(header_of(r->message));
     for (size_t i = 0; i < r->recipient_count; i++)
         ascii = ascii && !r->recipients[i].address->utf8 && str_is_ascii(r->recipients[i].original);
-    return r->utf8 && !ascii;
+    return r->to->utf8 || (r->utf8 && !ascii); // To has no other form
 }
 
 // ---- pieces
