@@ -4,6 +4,7 @@
 // so many octets.
 #include "base/limits.h"
 #include "proto/smtp_server.h"
+#include "whole_lines.h"
 
 enum { MEMORY = 4 * 1024 * 1024, INPUT_MAX = 16 * 1024 };
 
@@ -12,20 +13,6 @@ static const struct smtp_server_config config = {
     .max_message = MEMORY,
     .max_recipients = 100,
 };
-
-// The conversion in the plainest words.
-static void put_whole_lines(struct buf *out, struct str text)
-{
-    for (size_t i = 0; i < text.len; i++) {
-        bool before_lf = i + 1 < text.len && text.ptr[i + 1] == '\n';
-        if (text.ptr[i] == '\n')
-            buf_put(out, STR("\r\n"));
-        else if (text.ptr[i] != '\r')
-            buf_put_byte(out, text.ptr[i]);
-        else if (!before_lf)
-            buf_put_byte(out, ' ');
-    }
-}
 
 struct letter {
     struct buf body;

@@ -1,21 +1,14 @@
 // A letter's text on its way out: what a receiver makes of it is the text with whole line ends, no
 // end is found before the end, and no bare CR or LF leaves. The first octet chooses the pieces.
 #include "proto/smtp_text.h"
+#include "whole_lines.h"
 
 enum { INPUT_MAX = 16 * 1024, OUTPUT_MAX = 256 * 1024 };
 
-// The clauses in the plainest words: RFC 5321 section 2.3.8.
-static void put_whole_lines(struct buf *out, struct str text)
+// What goes out has an end of its last line too.
+static void put_sent_lines(struct buf *out, struct str text)
 {
-    for (size_t i = 0; i < text.len; i++) {
-        bool before_lf = i + 1 < text.len && text.ptr[i + 1] == '\n';
-        if (text.ptr[i] == '\n')
-            buf_put(out, STR("\r\n"));
-        else if (text.ptr[i] != '\r')
-            buf_put_byte(out, text.ptr[i]);
-        else if (!before_lf)
-            buf_put_byte(out, ' ');
-    }
+    put_whole_lines(out, text);
     if (out->len > 0 && out->ptr[out->len - 1] != '\n')
         buf_put(out, STR("\r\n"));
 }
@@ -57,7 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     buf_init(&wire, OUTPUT_MAX);
     buf_init(&chunk, OUTPUT_MAX);
     buf_init(&got, OUTPUT_MAX);
-    put_whole_lines(&want, text);
+    put_sent_lines(&want, text);
     write_text(&wire, text, step, true);
     write_text(&chunk, text, step, false);
     put_received(&got, buf_str(&wire));
